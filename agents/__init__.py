@@ -1,0 +1,1 @@
+"""Learning algorithms, one folder per system they were published for."""

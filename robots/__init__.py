@@ -1,0 +1,1 @@
+"""Robot descriptions, the control loop and ROS transports."""
