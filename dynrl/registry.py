@@ -1,0 +1,207 @@
+"""One table for everything that has a name: environments, agents, experiments and benchmarks.
+
+An entry holds a `"module:Class"` string that is imported when it is first used, so the table costs nothing
+and the core depends on no environment or agent. Other packages add theirs through the entry-point groups
+`dynrl.envs`, `dynrl.agents` and `dynrl.experiments`, or by calling `register_env` and `register_agent`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv as GymnasiumVectorEnv
+
+    from dynrl.functional import FunctionalEnv
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named thing that is imported on use.
+
+    Attributes:
+        name: what the user types, e.g. `"dynrl/DLBAds-v0"`.
+        target: `"module:attribute"`.
+        summary: one line for `dynrl list`.
+        kwargs: constructor arguments that this name stands for (JSON values).
+    """
+
+    name: str
+    target: str
+    summary: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _table(*entries: Entry) -> dict[str, Entry]:
+    return {entry.name: entry for entry in entries}
+
+
+_DLB = "dynrl.envs.bandits.dlb:DynamicalLinearBandit"
+
+ENVS: dict[str, Entry] = _table(
+    Entry("dynrl/DLB-v0", _DLB, "dynamical linear bandit on a system and action set of your own"),
+    Entry(
+        "dynrl/DLBSynthetic-v0",
+        _DLB,
+        "the three-channel synthetic system of the paper",
+        {"system": "synthetic"},
+    ),
+    Entry("dynrl/DLBAds-v0", _DLB, "ad budget over three platforms, identified from logs", {"system": "ads"}),
+)
+AGENTS: dict[str, Entry] = _table()
+EXPERIMENTS: dict[str, Entry] = _table()
+BENCHMARKS: dict[str, Entry] = _table(
+    Entry("core", "dynrl.bench.core:figures", "faces, start-up time and crash safety"),
+)
+
+_GROUPS = {"dynrl.envs": ENVS, "dynrl.agents": AGENTS, "dynrl.experiments": EXPERIMENTS}
+_discovered: set[str] = set()
+
+
+def load(entry: Entry) -> Any:
+    """Import and return what an entry points at.
+
+    Raises:
+        ImportError: the module or the attribute is not there; names the entry.
+    """
+    module_name, _, attribute = entry.target.partition(":")
+    if not attribute:
+        raise ImportError(f"{entry.name!r} has the target {entry.target!r}, expected 'module:Class'.")
+    module = importlib.import_module(module_name)
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise ImportError(f"{entry.name!r}: module {module_name} has no {attribute!r}.") from error
+
+
+def find(table: Mapping[str, Entry], kind: str, name: str) -> Entry:
+    """Return the entry called `name`.
+
+    Raises:
+        ValueError: no such entry; suggests close names and lists the table.
+    """
+    discover()
+    if name in table:
+        return table[name]
+    close = difflib.get_close_matches(name, table, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(table)) or 'none'}."
+    raise ValueError(f"no {kind} is called {name!r}; {hint}")
+
+
+def make_functional(name: str, **kwargs: Any) -> FunctionalEnv:
+    """Build the functional environment registered as `name`, e.g. `make_functional("dynrl/DLBAds-v0",
+    horizon=100)`.
+
+    Raises:
+        ValueError: unknown name.
+        TypeError: unknown constructor argument.
+    """
+    entry = find(ENVS, "environment", name)
+    return load(entry)(**{**entry.kwargs, **kwargs})
+
+
+def find_agent(name: str) -> Any:
+    """Return the agent class registered as `name`.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    return load(find(AGENTS, "agent", name))
+
+
+def register_env(name: str, target: str, summary: str, **kwargs: Any) -> None:
+    """Register a `FunctionalEnv` class under a Gymnasium id, in this process.
+
+    Args:
+        name: the id, `"namespace/Name-v0"`.
+        target: `"module:Class"` of a `FunctionalEnv`.
+        summary: one line.
+        kwargs: constructor arguments that the id stands for.
+
+    Raises:
+        ValueError: the id is taken by another target.
+    """
+    _add(ENVS, Entry(name, target, summary, kwargs))
+    _register_with_gymnasium(ENVS[name])
+
+
+def register_agent(name: str, target: str, summary: str) -> None:
+    """Register an agent class `"module:Class"` under a name, in this process.
+
+    Raises:
+        ValueError: the name is taken by another target.
+    """
+    _add(AGENTS, Entry(name, target, summary))
+
+
+def discover() -> None:
+    """Read the entry points that installed packages declare; each group once per process."""
+    for group, table in _GROUPS.items():
+        if group in _discovered:
+            continue
+        _discovered.add(group)
+        for point in importlib.metadata.entry_points(group=group):
+            source = point.dist.name if point.dist else "an installed package"
+            _add(table, Entry(point.name, point.value, f"from {source}"))
+
+
+def register_all() -> None:
+    """Register every environment of the table with Gymnasium; called by `import dynrl`."""
+    discover()
+    for entry in ENVS.values():
+        _register_with_gymnasium(entry)
+
+
+def make_gymnasium_env(
+    env_name: str, params: Any = None, render_mode: str | None = None, **kwargs: Any
+) -> Any:
+    """Entry point behind `gymnasium.make("dynrl/...")`; keyword arguments go to the functional
+    environment."""
+    functional = make_functional(env_name, **kwargs)
+    target = functional.gymnasium_class or "dynrl.faces.gymnasium_env:GymnasiumEnv"
+    return load(Entry(env_name, target, ""))(functional, params=params, render_mode=render_mode)
+
+
+def make_vector_env(
+    env_name: str,
+    num_envs: int = 1,
+    params: Any = None,
+    autoreset_mode: Any = None,
+    array_backend: str = "numpy",
+    **kwargs: Any,
+) -> GymnasiumVectorEnv:
+    """Entry point behind `gymnasium.make_vec("dynrl/...", num_envs=N)`."""
+    from gymnasium.vector import AutoresetMode
+
+    from dynrl.faces.vector_env import VectorEnv
+
+    mode = AutoresetMode.NEXT_STEP if autoreset_mode is None else autoreset_mode
+    functional = make_functional(env_name, **kwargs)
+    return VectorEnv(functional, num_envs, params=params, autoreset_mode=mode, array_backend=array_backend)
+
+
+def _add(table: dict[str, Entry], entry: Entry) -> None:
+    known = table.get(entry.name)
+    if known is not None and (known.target, dict(known.kwargs)) != (entry.target, dict(entry.kwargs)):
+        raise ValueError(f"{entry.name!r} is already registered for {known.target}; choose another name.")
+    table[entry.name] = entry
+
+
+def _register_with_gymnasium(entry: Entry) -> None:
+    if entry.name in gymnasium.registry:
+        return
+    gymnasium.register(
+        id=entry.name,
+        entry_point="dynrl.registry:make_gymnasium_env",
+        vector_entry_point="dynrl.registry:make_vector_env",
+        kwargs={"env_name": entry.name},
+        order_enforce=False,
+        disable_env_checker=True,
+    )
