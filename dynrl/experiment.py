@@ -1,0 +1,31 @@
+"""What `dynrl train`, `evaluate` and `plot` expect of an experiment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from dynrl.runs.run import Run
+
+
+class Experiment(Protocol):
+    """One kind of training run. A config file names it in its key `experiment`; the other keys fill `Config`.
+
+    The constructor takes an instance of `Config` and raises `dynrl.errors.ConfigError` for what types alone
+    cannot say (an unknown environment, an impossible combination): it runs before the run folder is made.
+    """
+
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any) -> None: ...
+
+    def train(self, run: "Run") -> None:
+        """Trains to the end, from `run.restore()` on, with `run.checkpoint` now and then."""
+
+    def evaluate(self, run: "Run", episodes: int, seed: int) -> Mapping[str, float]:
+        """Figures of the trained agent over fresh episodes, by name, in the order to print."""
+        ...
+
+    def plot(self, runs: Sequence["Run"], out: Path) -> list[Path]:
+        """Draws the runs together into `out` and returns the files written."""
+        ...
