@@ -1,0 +1,30 @@
+"""Dynamical linear bandits: model, derived quantities, action sets, regrets, identification from logs."""
+
+from dynrl.bandits.action_sets import (
+    ActionSet,
+    BallSet,
+    BoxSet,
+    BudgetSet,
+    FiniteSet,
+    RelaxedAction,
+    SimplexSet,
+)
+from dynrl.bandits.regret import mean_regret, pseudo_regret, reward_regret
+from dynrl.bandits.system import DLBParams, DLBSystem, SystemBounds, UnstableSystemError
+
+__all__ = [
+    "ActionSet",
+    "BallSet",
+    "BoxSet",
+    "BudgetSet",
+    "DLBParams",
+    "DLBSystem",
+    "FiniteSet",
+    "RelaxedAction",
+    "SimplexSet",
+    "SystemBounds",
+    "UnstableSystemError",
+    "mean_regret",
+    "pseudo_regret",
+    "reward_regret",
+]
