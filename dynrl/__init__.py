@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from dynrl.agent import Agent
     from dynrl.faces.brax import BraxEnv
     from dynrl.faces.gymnasium_env import GymnasiumEnv
+    from dynrl.faces.rollout import rollout
     from dynrl.faces.sb3 import SB3VecEnv
     from dynrl.faces.vector_env import VectorEnv
     from dynrl.functional import FunctionalEnv
-    from dynrl.rollout import Transition, rollout
 
 __all__ = [
     "Agent",
@@ -26,7 +26,6 @@ __all__ = [
     "FunctionalEnv",
     "GymnasiumEnv",
     "SB3VecEnv",
-    "Transition",
     "VectorEnv",
     "make_functional",
     "register_agent",
@@ -40,9 +39,8 @@ _LAZY = {
     "FunctionalEnv": "dynrl.functional",
     "GymnasiumEnv": "dynrl.faces.gymnasium_env",
     "SB3VecEnv": "dynrl.faces.sb3",
-    "Transition": "dynrl.rollout",
     "VectorEnv": "dynrl.faces.vector_env",
-    "rollout": "dynrl.rollout",
+    "rollout": "dynrl.faces.rollout",
 }
 
 

@@ -175,6 +175,7 @@ def make_vector_env(
     params: Any = None,
     autoreset_mode: Any = None,
     array_backend: str = "numpy",
+    render_mode: str | None = None,
     **kwargs: Any,
 ) -> GymnasiumVectorEnv:
     """Entry point behind `gymnasium.make_vec("dynrl/...", num_envs=N)`."""
@@ -184,7 +185,7 @@ def make_vector_env(
 
     mode = AutoresetMode.NEXT_STEP if autoreset_mode is None else autoreset_mode
     functional = make_functional(env_name, **kwargs)
-    return VectorEnv(functional, num_envs, params=params, autoreset_mode=mode, array_backend=array_backend)
+    return VectorEnv(functional, num_envs, params, mode, array_backend, render_mode)
 
 
 def _add(table: dict[str, Entry], entry: Entry) -> None:
