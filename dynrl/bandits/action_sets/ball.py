@@ -61,8 +61,9 @@ class BallSet(ActionSet):
         outside = distance > self.radius
         return xp.where(outside, self.center + offset * (self.radius / xp.where(outside, distance, 1.0)), u)
 
-    def excess(self, u: ArrayLike) -> float:
-        return float(max(np.linalg.norm(np.asarray(u, dtype=np.float64) - self.center) - self.radius, 0.0))
+    def excess(self, u: ArrayLike) -> Any:
+        distance = np.linalg.norm(np.asarray(u, dtype=np.float64) - self.center, axis=-1)
+        return np.maximum(distance - self.radius, 0.0)
 
     def violation(self, u: ArrayLike) -> str:
         amount = self.excess(u)

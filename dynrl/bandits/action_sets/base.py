@@ -61,8 +61,8 @@ class ActionSet(ABC):
         """The constraint that u [d] violates most, and by how much; empty when it satisfies all of them."""
 
     @abstractmethod
-    def excess(self, u: ArrayLike) -> float:
-        """The largest amount by which u [d] violates a constraint; 0 inside."""
+    def excess(self, u: ArrayLike) -> Any:
+        """The largest amounts [...] by which the points u [..., d] violate a constraint; 0 inside."""
 
     @abstractmethod
     def max_norm(self) -> float:
@@ -83,7 +83,7 @@ class ActionSet(ABC):
     def contains(self, u: ArrayLike, tol: float = TOLERANCE) -> bool:
         """Whether u [d] violates no constraint by more than ``tol``."""
         u = np.asarray(u, dtype=np.float64)
-        return u.shape == (self.dimension,) and bool(np.isfinite(u).all()) and self.excess(u) <= tol
+        return u.shape == (self.dimension,) and bool(np.isfinite(u).all()) and bool(self.excess(u) <= tol)
 
     def to_gym_space(self) -> spaces.Space:
         """``Box`` of the bounding box in float64 (``Discrete(K)`` for finite sets)."""

@@ -43,7 +43,7 @@ class BoxSet(ActionSet):
         u, xp = array_and_namespace(u)
         return xp.clip(u, self.lower, self.upper)
 
-    def excess(self, u: ArrayLike) -> float:
+    def excess(self, u: ArrayLike) -> Any:
         return limits_excess(np.asarray(u, dtype=np.float64), self.lower, self.upper)
 
     def violation(self, u: ArrayLike) -> str:
@@ -79,9 +79,9 @@ def limits(lower: ArrayLike, upper: ArrayLike) -> tuple[Array, Array]:
     return lower, upper
 
 
-def limits_excess(u: Array, lower: Array, upper: Array) -> float:
-    """Largest amount by which a coordinate leaves its limits."""
-    return float(np.maximum(lower - u, u - upper).max(initial=0.0))
+def limits_excess(u: Array, lower: Array, upper: Array) -> Array:
+    """Largest amounts [...] by which a coordinate of the points u [..., d] leaves its limits."""
+    return np.maximum(lower - u, u - upper).max(axis=-1, initial=0.0)
 
 
 def limits_violation(u: Array, lower: Array, upper: Array) -> str:

@@ -61,10 +61,10 @@ class _SharedTotal(ActionSet):
         clipped = xp.clip(u, lower, upper)
         return xp.where(clipped.sum(-1, keepdims=True) <= self.total, clipped, projected)
 
-    def excess(self, u: ArrayLike) -> float:
+    def excess(self, u: ArrayLike) -> Any:
         u = np.asarray(u, dtype=np.float64)
-        over = float(u.sum() - self.total)
-        return max(limits_excess(u, *self._limits()), abs(over) if self.equality else max(over, 0.0))
+        over = u.sum(-1) - self.total
+        return np.maximum(limits_excess(u, *self._limits()), abs(over) if self.equality else over)
 
     def violation(self, u: ArrayLike) -> str:
         u = np.asarray(u, dtype=np.float64)

@@ -59,8 +59,8 @@ class FiniteSet(ActionSet):
         _, xp = array_and_namespace(u)
         return xp.take(xp.asarray(self.actions), self.nearest(u), axis=0)
 
-    def excess(self, u: ArrayLike) -> float:
-        return float(abs(np.asarray(u, dtype=np.float64) - self.actions).max(-1).min())
+    def excess(self, u: ArrayLike) -> Any:
+        return abs(np.asarray(u, dtype=np.float64)[..., None, :] - self.actions).max(-1).min(-1)
 
     def violation(self, u: ArrayLike) -> str:
         amount = self.excess(u)
