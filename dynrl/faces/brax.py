@@ -42,7 +42,8 @@ class BraxEnv(Env):
 
     def __init__(self, func_env: FunctionalEnv, params: Any = None):
         self.func_env = require_functional(func_env)
-        for kind, space in (("action", func_env.action_space), ("observation", func_env.observation_space)):
+        for kind in ("action", "observation"):
+            space = getattr(func_env, f"{kind}_space")
             if not isinstance(space, spaces.Box):
                 raise TypeError(
                     f"BraxEnv needs a Box {kind} space, {type(func_env).__name__} has {space}; "
@@ -56,17 +57,21 @@ class BraxEnv(Env):
         key = jax.random.key_data(rng) if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else rng
         episode, observation, _ = begin(self.func_env, key, self.params)
         zero = jnp.zeros((), jnp.float32)
-        return State(episode._asdict(), _flat(observation), zero, zero)
+        # Brax's auto-reset puts back the first `pipeline_state` but leaves `info` alone: with the key there,
+        # a new episode does not repeat the noise of the last.
+        world = {"state": episode.state, "elapsed": episode.elapsed}
+        return State(world, _flat(observation), zero, zero, info={"key": episode.key})
 
     def step(self, state: State, action: jax.Array) -> State:
         """Play one action `[action_size]` in [−1, 1]."""
-        episode = Episode(**state.pipeline_state)
+        episode = Episode(**state.pipeline_state, key=state.info["key"])
         following, shown = advance(self.func_env, episode, self._to_bounds(action), self.params)
         return state.replace(
-            pipeline_state=following._asdict(),
+            pipeline_state={"state": following.state, "elapsed": following.elapsed},
             obs=_flat(shown.observation),
             reward=shown.reward.astype(jnp.float32),
             done=shown.terminated.astype(jnp.float32),
+            info={**state.info, "key": following.key},
         )
 
     @property

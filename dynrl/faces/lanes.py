@@ -135,13 +135,15 @@ def dense_info(info: Mapping[str, Any], mask: Any) -> dict[str, Any]:
 
 def joined_infos(info: Mapping[str, Any], reset_info: Mapping[str, Any], fresh: Any) -> dict[str, Any]:
     """Return the info of a step in which the lanes of `fresh` began an episode, with masks, on the device."""
-    first, second = dense_info(info, ~fresh), dense_info(reset_info, fresh)
-    for name in info.keys() & reset_info.keys():
-        both = where(fresh, reset_info[name], info[name])
-        first[name] = dense_info(both, jnp.ones_like(fresh)) if isinstance(both, Mapping) else both
-        first[f"_{name}"] = jnp.ones_like(fresh)
-        del second[name], second[f"_{name}"]
-    return {**first, **second}
+    shared = info.keys() & reset_info.keys()
+    result = dense_info({name: info[name] for name in info.keys() - shared}, ~fresh)
+    result |= dense_info({name: reset_info[name] for name in reset_info.keys() - shared}, fresh)
+    for name in shared:
+        ours, theirs = info[name], reset_info[name]
+        nested = isinstance(ours, Mapping) and isinstance(theirs, Mapping)
+        result[name] = joined_infos(ours, theirs, fresh) if nested else where(fresh, theirs, ours)
+        result[f"_{name}"] = jnp.ones_like(fresh)
+    return result
 
 
 def _kept(mask: Any, tree: Any) -> Any:

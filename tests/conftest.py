@@ -1,0 +1,8 @@
+"""Settings of every test: compiled programs are kept between runs, and silent broadcasting is an error."""
+
+import os
+from pathlib import Path
+
+_CACHE = Path(__file__).parents[1] / ".cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
