@@ -100,7 +100,7 @@ class DLBSystem:
     theta: Array
     sigma_x: float = 0.0
     sigma_y: float = 0.0
-    x0: Array | None = None
+    x0: Array = None  # type: ignore[assignment]
     allow_unstable: bool = False
 
     def __post_init__(self) -> None:
@@ -140,7 +140,7 @@ class DLBSystem:
         weights: ArrayLike | None = None,
         sigma_x: float = 0.0,
         sigma_out: float = 0.0,
-        x0: Array | None = None,
+        x0: Array = None,  # type: ignore[assignment]
         allow_unstable: bool = False,
     ) -> Self:
         """The bandit whose reward is a weighted sum of p outputs z = C x + D u + noise.
@@ -194,7 +194,6 @@ class DLBSystem:
     def params(self) -> DLBParams:
         """The numbers of the system as a pytree of float64 arrays."""
         sigma_x, sigma_y = np.asarray(self.sigma_x), np.asarray(self.sigma_y)
-        assert self.x0 is not None
         return DLBParams(self.A, self.B, self.omega, self.theta, sigma_x, sigma_y, self.x0)
 
     @cached_property
@@ -267,9 +266,8 @@ class DLBSystem:
         """State (I − A)^{-1} B u [..., n] that the constant action u [..., d] leads to."""
         self._require_stable("compute a steady state")
         u = self._actions(u)
-        return np.linalg.solve(np.eye(self.n) - self.A, self.B @ u.reshape(-1, self.d).T).T.reshape(
-            *u.shape[:-1], self.n
-        )
+        gain = np.linalg.solve(np.eye(self.n) - self.A, self.B)
+        return u @ gain.T
 
     def state_covariance(self) -> Array:
         """Stationary covariance of the state [n, n]: Σ = AΣAᵀ + sigma_x² I."""

@@ -245,7 +245,8 @@ class DynamicalLinearBandit(FunctionalEnv):
             i = int(outside.argmax())
             where = f" (environment {i})" if len(checked) > 1 else ""
             raise ValueError(
-                f"action {checked[i]} is outside the action set{where}: {self.action_set.violation(checked[i])}; "
+                f"action {checked[i]} is outside the action set{where}: "
+                f"{self.action_set.violation(checked[i])}; "
                 "choose an action inside, or build the environment with on_invalid='project'"
             )
         return self.action_set.project(checked)

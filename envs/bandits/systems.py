@@ -37,8 +37,8 @@ def synthetic_system(sigma: float = 0.01, sigma_y: float | None = None) -> DLBSy
     return DLBSystem(
         A=np.diag([0.2, 0.0, 0.1]),
         B=np.diag([0.45, 0.0, 0.1]),
-        omega=[1.0, 0.0, 0.1],
-        theta=[0.0, 0.5, 0.1],
+        omega=np.array([1.0, 0.0, 0.1]),
+        theta=np.array([0.0, 0.5, 0.1]),
         sigma_x=sigma,
         sigma_y=sigma if sigma_y is None else sigma_y,
     )

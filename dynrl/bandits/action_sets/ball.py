@@ -27,8 +27,8 @@ class BallSet(ActionSet):
     """
 
     radius: float
-    center: Array | None = None
-    dimension: int | None = field(default=None, metadata={"static": True})  # type: ignore[assignment]
+    center: Array = None  # type: ignore[assignment]
+    dimension: int = field(default=None, metadata={"static": True})  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         radius = finite_number("radius", self.radius)
@@ -45,7 +45,7 @@ class BallSet(ActionSet):
         object.__setattr__(self, "center", center)
         object.__setattr__(self, "dimension", len(center))
 
-    def linear_argmax(self, w: ArrayLike) -> Any:
+    def linear_argmax(self, w: Any) -> Any:
         w, xp = array_and_namespace(w)
         norm = xp.linalg.norm(w, axis=-1, keepdims=True)
         first = (
@@ -54,7 +54,7 @@ class BallSet(ActionSet):
         direction = xp.where(norm > 0, w / xp.where(norm > 0, norm, 1.0), first)
         return self.center + self.radius * direction
 
-    def project(self, u: ArrayLike) -> Any:
+    def project(self, u: Any) -> Any:
         u, xp = array_and_namespace(u)
         offset = u - self.center
         distance = xp.linalg.norm(offset, axis=-1, keepdims=True)

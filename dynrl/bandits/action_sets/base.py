@@ -49,11 +49,11 @@ class ActionSet(ABC):
     """Number d of action coordinates."""
 
     @abstractmethod
-    def linear_argmax(self, w: ArrayLike) -> Any:
+    def linear_argmax(self, w: Any) -> Any:
         """argmax over u in the set of w·u: [..., d] for weights [..., d]."""
 
     @abstractmethod
-    def project(self, u: ArrayLike) -> Any:
+    def project(self, u: Any) -> Any:
         """The point of the set nearest to u in Euclidean distance: [..., d] for points [..., d]."""
 
     @abstractmethod
@@ -160,7 +160,7 @@ def _flatten(self: Any) -> tuple[list, tuple]:
 
 
 def _unflatten(cls: type, aux: tuple, leaves: Any) -> Any:
-    new = object.__new__(cls)  # leaves may be tracers: they must not be validated
+    new: Any = object.__new__(cls)  # leaves may be tracers: they must not be validated
     names = [f.name for f in fields(cls) if not _static(f)] + [f.name for f in fields(cls) if _static(f)]
     for name, value in zip(names, (*leaves, *aux), strict=True):
         object.__setattr__(new, name, value)

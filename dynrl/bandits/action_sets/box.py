@@ -35,11 +35,11 @@ class BoxSet(ActionSet):
     def dimension(self) -> int:  # type: ignore[override]
         return self.lower.shape[0]
 
-    def linear_argmax(self, w: ArrayLike) -> Any:
+    def linear_argmax(self, w: Any) -> Any:
         w, xp = array_and_namespace(w)
         return xp.where(w > 0, self.upper, self.lower)
 
-    def project(self, u: ArrayLike) -> Any:
+    def project(self, u: Any) -> Any:
         u, xp = array_and_namespace(u)
         return xp.clip(u, self.lower, self.upper)
 

@@ -1,6 +1,7 @@
 """Limits on each coordinate and a total that all coordinates share."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class _SharedTotal(ActionSet):
     def _limits(self) -> tuple[Any, Any]:
         raise NotImplementedError
 
-    def linear_argmax(self, w: ArrayLike) -> Any:
+    def linear_argmax(self, w: Any) -> Any:
         w, xp = array_and_namespace(w)
         lower, upper = self._limits()
         order = xp.argsort(-w, axis=-1, stable=True)
@@ -36,10 +37,9 @@ class _SharedTotal(ActionSet):
         room = xp.take_along_axis(room, order, axis=-1)
         left = (self.total - lower.sum()) - (xp.cumsum(room, axis=-1) - room)
         poured = xp.clip(left, 0.0, room)
-        back = xp.argsort(order, axis=-1, stable=True)
-        return lower + xp.take_along_axis(poured, back, axis=-1)
+        return lower + _unsorted(poured, order, xp)
 
-    def project(self, u: ArrayLike) -> Any:
+    def project(self, u: Any) -> Any:
         """clip(u − λ, lower, upper) with the λ (≥ 0 for "≤") that meets the total.
 
         The total spent is piecewise linear in λ with breaks at u − upper and u − lower, so λ is found
@@ -86,6 +86,15 @@ class _SharedTotal(ActionSet):
         if not self.equality:
             return lower, highest
         return np.maximum(lower, upper - (upper.sum() - self.total)), highest
+
+
+def _unsorted(values: Any, order: Any, xp: Any) -> Any:
+    """The values put back where `order` took them from, along the last axis."""
+    if xp is np:
+        out = np.empty_like(values)
+        np.put_along_axis(out, order, values, axis=-1)
+        return out
+    return xp.take_along_axis(values, xp.argsort(order, axis=-1), axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +147,7 @@ class BudgetSet(_SharedTotal):
         Raises:
             ValueError: more than 10⁵ vertices.
         """
-        found = budget_vertices(self.lower, self.upper, float(self.total), self.equality, _MAX_VERTICES)
+        found = self._vertices
         if found is None:
             raise ValueError(
                 f"this budget set of dimension {self.dimension} has more than {_MAX_VERTICES} vertices; "
@@ -150,7 +159,14 @@ class BudgetSet(_SharedTotal):
 
     def candidates(self) -> Array | None:
         """The vertices [K, d] where there are at most 10⁵ of them, else None."""
-        return budget_vertices(self.lower, self.upper, float(self.total), self.equality, _MAX_VERTICES)
+        return self._vertices
+
+    @cached_property
+    def _vertices(self) -> Array | None:
+        found = budget_vertices(self.lower, self.upper, float(self.total), self.equality, _MAX_VERTICES)
+        if found is not None:
+            found.flags.writeable = False
+        return found
 
     def max_norm(self) -> float:
         """Exact where the vertices can be listed, else the upper bound from the chords of u²."""

@@ -43,19 +43,19 @@ class FiniteSet(ActionSet):
     def dimension(self) -> int:  # type: ignore[override]
         return self.actions.shape[1]
 
-    def linear_argmax(self, w: ArrayLike) -> Any:
+    def linear_argmax(self, w: Any) -> Any:
         w, xp = array_and_namespace(w)
         scores = w @ self.actions.T
         best = scores.max(-1, keepdims=True)
         first = xp.argmax(scores >= best - 1e-12 * xp.maximum(1.0, abs(best)), axis=-1)
         return xp.take(xp.asarray(self.actions), first, axis=0)
 
-    def nearest(self, u: ArrayLike) -> Any:
+    def nearest(self, u: Any) -> Any:
         """Index [...] of the action nearest to each point u [..., d]; of equally near ones the first."""
         u, xp = array_and_namespace(u)
         return xp.argmin(((u[..., None, :] - self.actions) ** 2).sum(-1), axis=-1)
 
-    def project(self, u: ArrayLike) -> Any:
+    def project(self, u: Any) -> Any:
         _, xp = array_and_namespace(u)
         return xp.take(xp.asarray(self.actions), self.nearest(u), axis=0)
 
