@@ -25,11 +25,13 @@ class ConfigInput:
         values: nested plain values, overrides applied.
         source: the file, for messages.
         overridden: dotted keys that came from the command line.
+        prefix: put before keys in messages, e.g. "agent.config.".
     """
 
     values: dict[str, Any]
     source: str
     overridden: frozenset[str] = frozenset()
+    prefix: str = ""
 
     def take(self, key: str) -> tuple[Any, "ConfigInput"]:
         """The top-level value `key` (None when absent) and the rest."""
@@ -110,6 +112,12 @@ def installed_configs() -> list[str]:
     """Names of the configs that come with the package, e.g. `bandits/ads`."""
     root = resources.files("dynrl.configs")
     return sorted(_walk(root, ""))
+
+
+def summary_of(name: str) -> str:
+    """The first comment line of an installed config."""
+    first = _find(name)[1].partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
 def _walk(folder: Any, prefix: str) -> list[str]:
@@ -234,14 +242,15 @@ def _make_integer(values: Any, error: Any) -> bool:
 def _explain(cls: type, config: ConfigInput, errors: Sequence[Any]) -> str:
     error = errors[0]
     key = _key(config.values, error)
-    where = f"{config.origin(key)}: {key}" if key else config.source
+    origin = config.origin(key)
+    where = ": ".join(part for part in (origin, config.prefix + key) if part)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         *parents, last = (str(part) for part in error["loc"][1:])
         fields = _fields_at(cls, parents)
         advice = _did_you_mean(last, fields) or f"known keys: {', '.join(fields)}"
         return f"{where}: unknown key; {advice}"
     if error["type"] in ("missing", "missing_argument"):
-        return f"{config.source}: {key}: this key is required"
+        return f"{where}: this key is required"
     if error["type"] in ("value_error", "assertion_error"):
         return f"{where}: {error['msg'].split(', ', 1)[-1]}"
     same = [other["msg"] for other in errors if _key(config.values, other) == key]

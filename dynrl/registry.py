@@ -56,7 +56,9 @@ ENVS: dict[str, Entry] = _table(
     Entry("dynrl/DLBAds-v0", _DLB, "ad budget over three platforms, identified from logs", {"system": "ads"}),
 )
 AGENTS: dict[str, Entry] = _table()
-EXPERIMENTS: dict[str, Entry] = _table()
+EXPERIMENTS: dict[str, Entry] = _table(
+    Entry("learn", "dynrl.runs.learn:LearnExperiment", "one agent on one environment, several seeds"),
+)
 BENCHMARKS: dict[str, Entry] = _table(
     Entry("core", "dynrl.bench.core:figures", "faces, start-up time and crash safety"),
 )

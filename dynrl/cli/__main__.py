@@ -1,0 +1,7 @@
+"""`python -m dynrl.cli` is `dynrl`."""
+
+import sys
+
+from dynrl.cli import main
+
+sys.exit(main())

@@ -1,0 +1,290 @@
+"""`experiment: learn`: any registered agent, or an SB3/SBX algorithm, on any Gymnasium environment."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from dynrl import registry
+from dynrl.agent import Agent
+from dynrl.config import ConfigInput, read_config
+from dynrl.errors import ConfigError, RunError
+from dynrl.runs import sb3_algorithm
+from dynrl.runs.checkpoint import Checkpoint, flatten_tree, unflatten_tree
+from dynrl.runs.episodes import EpisodeRecord, play_episodes
+from dynrl.runs.progress import Progress
+from dynrl.runs.run import Run
+
+
+@dataclass(frozen=True)
+class EnvChoice:
+    """Which environment.
+
+    Attributes:
+        id: a Gymnasium id.
+        kwargs: given to `gymnasium.make`.
+    """
+
+    id: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AgentChoice:
+    """Which algorithm.
+
+    Attributes:
+        name: a registered agent, `module:Class` of one of your own, or `sb3.PPO`, `sbx.SAC` and so on.
+        config: its hyper-parameters by name.
+    """
+
+    name: str
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LearnConfig:
+    """Settings of `experiment: learn`.
+
+    Attributes:
+        env, agent: what learns where.
+        total_timesteps: environment steps per seed.
+        seeds: one training each, one after the other.
+        log_every: steps between two rows of metrics.
+        checkpoint_every: steps between two checkpoints (moved to the end of the running episode when the
+            environment cannot store its state).
+    """
+
+    env: EnvChoice
+    agent: AgentChoice
+    total_timesteps: int = 100_000
+    seeds: tuple[int, ...] = (0,)
+    log_every: int = 1_000
+    checkpoint_every: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name in ("total_timesteps", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds must be one or more different numbers >= 0, got {list(self.seeds)}")
+
+
+class LearnExperiment:
+    """Trains one agent per seed and logs the episodes it lives through.
+
+    A resumed run gives the same numbers as one that never stopped: the checkpoint holds the agent and its
+    random state, and the environment's state where it has `state_dict` (all of dynrl's). Other environments
+    are checkpointed between two episodes and reseeded there, in every run, from the seed and the step count.
+    SB3's algorithms cannot store their state without pickle; there the seed in progress is trained again.
+    """
+
+    Config: ClassVar[type] = LearnConfig
+
+    def __init__(self, config: LearnConfig) -> None:
+        self.config = config
+        env = self._make_env()
+        try:
+            self._make_agent(env, config.seeds[0])
+        finally:
+            env.close()
+
+    def train(self, run: Run) -> None:
+        """Trains every seed that is not done yet."""
+        checkpoint = run.restore()
+        first = checkpoint.meta["seed_index"] if checkpoint else 0
+        within = checkpoint if checkpoint and checkpoint.meta["record"] is not None else None
+        done = first * self.config.total_timesteps + (within.step if within else 0)
+        total = len(self.config.seeds) * self.config.total_timesteps
+        with run.progress(total, "steps", done) as progress:
+            for index in range(first, len(self.config.seeds)):
+                _SeedTraining(self, run, index, progress).train(within if index == first else None)
+                run.checkpoint(0, {}, {"seed_index": index + 1, "record": None})
+
+    def evaluate(self, run: Run, episodes: int, seed: int) -> Mapping[str, float]:
+        """Returns over `episodes` fresh episodes per trained seed; the interval is over seeds (over episodes
+        where only one seed is trained)."""
+        from dynrl.statistics import interquartile_mean, stratified_bootstrap
+
+        returns = []
+        for training_seed in self.config.seeds:
+            path = run.path / _agent_file(training_seed)
+            if path.exists():
+                env = self._make_env()
+                returns.append(play_episodes(self._load_agent(env, training_seed, path), env, episodes, seed))
+                env.close()
+        if not returns:
+            raise RunError(
+                f"{run.path} has no trained agent yet; go on with `dynrl train --resume {run.path}`"
+            )
+        scores = returns[0] if len(returns) == 1 else np.mean(returns, axis=1)
+        low, high = stratified_bootstrap(scores)
+        flat = np.concatenate(returns)
+        return {
+            "mean return": float(flat.mean()),
+            "standard deviation": float(flat.std()),
+            "interquartile mean": float(interquartile_mean(scores)),
+            "95 % interval, lower end": low,
+            "95 % interval, upper end": high,
+        }
+
+    def plot(self, runs: Sequence[Run], out: Path) -> list[Path]:
+        """Episode return against steps, one curve per agent and environment, seeds and runs pooled."""
+        from dynrl.plotting import align, plot_curves
+
+        series: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for run in runs:
+            config = config_of(run)
+            columns = run.metrics()
+            if "episode_return" not in columns:
+                raise RunError(f"{run.path} has no metrics yet; let it train past its first checkpoint")
+            label = f"{config.agent.name} on {config.env.id}"
+            for seed in np.unique(columns["seed"]):
+                rows = columns["seed"] == seed
+                pair = (columns["step"][rows].astype(float), columns["episode_return"][rows])
+                series.setdefault(label, []).append(pair)
+        try:
+            curves = {label: align(pairs) for label, pairs in series.items()}
+        except ValueError as error:
+            raise RunError(f"nothing to plot: {error}") from error
+        return [plot_curves(curves, out, "environment steps", "episode return")]
+
+    def _make_env(self) -> gym.Env:
+        choice = self.config.env
+        try:
+            return gym.make(choice.id, **choice.kwargs)
+        except (gym.error.Error, ImportError, TypeError, ValueError) as error:
+            raise ConfigError(f"env: {choice.id} cannot be made: {error}") from error
+
+    def _make_agent(self, env: gym.Env, seed: int) -> Any:
+        choice = self.config.agent
+        if sb3_algorithm.is_sb3_name(choice.name):
+            return sb3_algorithm.make_model(choice.name, env, choice.config, seed)
+        try:
+            own = registry.Entry(choice.name, choice.name, "")
+            cls = registry.load(own) if ":" in choice.name else registry.find_agent(choice.name)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"agent.name: {error}") from error
+        if not (isinstance(cls, type) and issubclass(cls, Agent)):
+            raise ConfigError(f"agent.name: {choice.name} is not a dynrl.Agent")
+        config = ConfigInput(choice.config, source="", prefix="agent.config.").build(cls.Config)
+        try:
+            return cls(env, config, seed=seed)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"agent: {choice.name} cannot learn on {self.config.env.id}: {error}"
+            ) from error
+
+    def _load_agent(self, env: gym.Env, seed: int, path: Path) -> Any:
+        agent = self._make_agent(env, seed)
+        if isinstance(agent, Agent):
+            return type(agent).load(path, env)
+        sb3_algorithm.load_policy(agent, self.config.agent.name, path)
+        return agent
+
+
+def config_of(run: Run) -> LearnConfig:
+    """The config that a run of this experiment was made with."""
+    return read_config(str(run.config_path)).take("experiment")[1].build(LearnConfig)
+
+
+def _agent_file(seed: int) -> str:
+    return f"agents/seed-{seed}.safetensors"
+
+
+def _reseed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
+class _SeedTraining:
+    """The training of one seed: counts episodes, logs rows, takes checkpoints."""
+
+    def __init__(self, experiment: LearnExperiment, run: Run, index: int, progress: Progress) -> None:
+        self.config = experiment.config
+        self.run, self.index, self.progress = run, index, progress
+        self.seed = self.config.seeds[index]
+        self.env = experiment._make_env()
+        self.agent = experiment._make_agent(self.env, self.seed)
+        self.record = EpisodeRecord()
+        self.step = 0
+        self.saved_step = 0
+        # Wrappers keep state of their own, so only a bare environment is stored in the middle of an episode.
+        self.stores_state = self.env.unwrapped is self.env and callable(getattr(self.env, "state_dict", None))
+
+    def train(self, checkpoint: Checkpoint | None) -> None:
+        """Trains to the end, from `checkpoint` if there is one, and stores the agent."""
+        path = self.run.artifact(_agent_file(self.seed))
+        self.env.action_space.seed(_reseed(self.seed, 0))
+        if isinstance(self.agent, Agent):
+            if checkpoint is not None:
+                self._restore(checkpoint)
+            left = self.config.total_timesteps - self.step
+            self.agent.learn(left, callback=self._on_step, reset_num_timesteps=False)
+            self.agent.save(path)
+        else:
+            self.agent.learn(self.config.total_timesteps, callback=self._on_sb3_step)
+            sb3_algorithm.save_policy(self.agent, self.config.agent.name, path)
+        self.env.close()
+
+    def _on_step(self, local_values: dict[str, Any], global_values: dict[str, Any]) -> bool:
+        done = bool(local_values["dones"][0])
+        self._count(float(local_values["rewards"][0]), done)
+        due = self.step - self.saved_step >= self.config.checkpoint_every
+        if due and (done or self.stores_state) and self.step < self.config.total_timesteps:
+            self._checkpoint()
+        return True
+
+    def _on_sb3_step(self, local_values: dict[str, Any], global_values: dict[str, Any]) -> bool:
+        self._count(float(local_values["rewards"][0]), bool(local_values["dones"][0]))
+        return self.step < self.config.total_timesteps
+
+    def _count(self, reward: float, done: bool) -> None:
+        self.step += 1
+        self.record.add(reward, done)
+        headline = ""
+        if self.step % self.config.log_every == 0 or self.step == self.config.total_timesteps:
+            row = self.record.row()
+            self.run.log(self.step, {"seed": self.seed, **row}, {"steps_per_second": self.progress.rate()})
+            headline = f"return {row['episode_return']:.4g}"
+        self.progress.advance(1, headline)
+
+    def _checkpoint(self) -> None:
+        arrays = {f"agent/{name}": array for name, array in self.agent.state_dict().items()}
+        self.env.action_space.seed(_reseed(self.seed, self.step))
+        if self.stores_state:
+            arrays |= {f"env/{name}": array for name, array in self.env.state_dict().items()}  # type: ignore[attr-defined]
+            if self.agent.last_observation is not None:
+                arrays |= flatten_tree(self.agent.last_observation, "observation")
+        meta = {"seed_index": self.index, "record": dataclasses.asdict(self.record)}
+        self.run.checkpoint(self.step, arrays, meta)
+        self.saved_step = self.step
+        if not self.stores_state:
+            self._begin_episode()
+
+    def _begin_episode(self) -> None:
+        self.agent.last_observation, _ = self.env.reset(seed=_reseed(self.seed, self.step))
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.step = self.saved_step = checkpoint.step
+        self.record = EpisodeRecord(**checkpoint.meta["record"])
+        self.agent.load_state_dict(_part(checkpoint.arrays, "agent"))
+        self.env.action_space.seed(_reseed(self.seed, self.step))
+        if not self.stores_state:
+            self._begin_episode()
+            return
+        observation, _ = self.env.reset(seed=self.seed)
+        self.env.load_state_dict(_part(checkpoint.arrays, "env"))  # type: ignore[attr-defined]
+        if any(name.partition("/")[0] == "observation" for name in checkpoint.arrays):
+            self.agent.last_observation = unflatten_tree(observation, checkpoint.arrays, "observation")
+
+
+def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(f"{prefix}/"): value
+        for name, value in arrays.items()
+        if name.startswith(f"{prefix}/")
+    }
