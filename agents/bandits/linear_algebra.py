@@ -1,0 +1,62 @@
+"""Small symmetric matrices on NumPy or JAX arrays.
+
+Under `vmap` a product of 3×3 matrices must not become a call into a BLAS per run, so on JAX arrays products are
+written as multiply-and-sum, which XLA fuses over the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+
+def matvec(matrix: Array, vector: Array) -> Array:
+    """`[m, k] × [k] → [m]`."""
+    if isinstance(matrix, np.ndarray) and isinstance(vector, np.ndarray):
+        return matrix @ vector
+    return (matrix * vector).sum(-1)
+
+
+def rank_one_inverse(inverse: Array, vector: Array) -> tuple[Array, Array]:
+    """Inverse of `V + vvᵀ` from `V⁻¹` (Sherman-Morrison), and `vᵀV⁻¹v` before the update."""
+    image = matvec(inverse, vector)
+    leverage = (vector * image).sum()
+    return inverse - image[:, None] * (image / (1.0 + leverage)), leverage
+
+
+def spd_inverse(matrix: Array) -> Array:
+    """Inverse of a symmetric positive-definite `[d, d]` matrix.
+
+    On JAX arrays up to d = 16 by the sweep operator (Goodnight 1979), which needs no pivoting on such matrices and,
+    unlike LAPACK, runs over a whole batch at once.
+    """
+    xp = matrix.__array_namespace__()
+    dimension = matrix.shape[-1]
+    if isinstance(matrix, np.ndarray) or dimension > 16:
+        return xp.linalg.inv(matrix)
+    for k in range(dimension):
+        unit = np.arange(dimension) == k
+        column, pivot = matrix[:, k], matrix[k, k]
+        scaled = column / pivot
+        swept = matrix - column[:, None] * scaled
+        swept = xp.where(unit[:, None], scaled, xp.where(unit, scaled[:, None], swept))
+        matrix = xp.where(unit[:, None] & unit, -1.0 / pivot, swept)
+    return -matrix
+
+
+def quadratic_forms(actions: Array, matrix: Array) -> Array:
+    """`uᵀMu` for every row u of `actions` `[K, d]`."""
+    if isinstance(actions, np.ndarray) and isinstance(matrix, np.ndarray):
+        return ((actions @ matrix) * actions).sum(-1)
+    products = (actions[:, :, None] * matrix).sum(1)
+    return (products * actions).sum(-1)
+
+
+def first_best(values: Array) -> Array:
+    """Lowest index whose value is within 1e-12·max(1, |best|) of the best of `values` `[K]`."""
+    xp = values.__array_namespace__()
+    best = values.max()
+    return (values >= best - 1e-12 * xp.maximum(1.0, abs(best))).argmax()

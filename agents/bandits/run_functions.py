@@ -1,0 +1,311 @@
+"""The pure functions of a simulated bandit run on JAX: one round, a chunk of rounds, a chunk of whole holds.
+
+Everything deterministic (schedule, radii, lengths of holds) comes in as tables that are shared by all runs, so that
+choosing and learning are real branches, taken only where a hold begins or ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynrl.agents.bandits.algorithm import Array, BanditAlgorithm
+from dynrl.agents.bandits.linear_algebra import matvec
+from dynrl.bandits import DLBParams
+
+
+class World(NamedTuple):
+    """A system as the simulation uses it.
+
+    Attributes:
+        params: its matrices.
+        h: cumulative Markov parameter, `[d]`.
+        optimal_value: J*.
+    """
+
+    params: DLBParams
+    h: Array
+    optimal_value: Array
+
+
+class Totals(NamedTuple):
+    """What is summed over the rounds of one run.
+
+    Attributes:
+        pseudo: Σ (J* − h·u).
+        reward: Σ y.
+        mean_reward: Σ E[y | noise-free state recursion under the played actions].
+        plays: rounds that each candidate was played, `[K]`.
+        misses: epochs that began with the true h outside the confidence set.
+    """
+
+    pseudo: Array
+    reward: Array
+    mean_reward: Array
+    plays: Array
+    misses: Array
+
+
+class Held(NamedTuple):
+    """The action of the running hold and what follows from it alone.
+
+    Attributes:
+        index: candidate.
+        action: `[d]`.
+        drive: `Bu`, `[n]`.
+        feed: `θ·u`.
+        gap: `J* − h·u`.
+    """
+
+    index: Array
+    action: Array
+    drive: Array
+    feed: Array
+    gap: Array
+
+
+class Carry(NamedTuple):
+    """One run between two rounds.
+
+    Attributes:
+        x: state, `[n]`.
+        mean_x: state of the noise-free recursion, `[n]`.
+        held: the action that is held.
+        sample: reduction of the running hold's rewards so far.
+        learned: the algorithm's state.
+        totals: sums since the first round.
+    """
+
+    x: Array
+    mean_x: Array
+    held: Held
+    sample: Array
+    learned: Any
+    totals: Totals
+
+
+class RoundInputs(NamedTuple):
+    """The deterministic part of each round, arrays `[rounds]`.
+
+    Attributes:
+        t: round, from 0.
+        active: 1.0 before the horizon, 0.0 for padding behind it.
+        start: an epoch begins.
+        end: an epoch completes.
+        weight: weight of this reward in the hold's sample.
+        epoch: the algorithm's inputs of the running epoch.
+    """
+
+    t: Array
+    active: Array
+    start: Array
+    end: Array
+    weight: Array
+    epoch: dict[str, Array]
+
+
+class EpochInputs(NamedTuple):
+    """The deterministic part of each hold, arrays `[epochs]`.
+
+    Attributes:
+        number: epoch, from 0.
+        active: 1.0 before the horizon, 0.0 for padding behind it.
+        rounds: length of the hold.
+        jump: row of the `Jumps` tables for that length.
+        complete: the hold is not cut by the horizon.
+        epoch: the algorithm's inputs.
+    """
+
+    number: Array
+    active: Array
+    rounds: Array
+    jump: Array
+    complete: Array
+    epoch: dict[str, Array]
+
+
+class Jumps(NamedTuple):
+    """`(x, Σy, y_last)` after a hold of L rounds given x and u, for several L: `F_L x + G_L u + S_L z`.
+
+    Attributes:
+        state: F, `[J, n + 2, n]`.
+        action: G, `[J, n + 2, d]`.
+        noise: S, a square root of the covariance, `[J, n + 2, n + 2]`.
+    """
+
+    state: Array
+    action: Array
+    noise: Array
+
+
+def transition(params: DLBParams, x: Array, drive: Array, feed: Array, noise: Array) -> tuple[Array, Array]:
+    """One round: `y = ω·x + θ·u + σ_y η`, `x' = Ax + Bu + σ_x ε`.
+
+    Args:
+        params: the system.
+        x: `[n]`.
+        drive: `Bu`, `[n]`.
+        feed: `θ·u`, scalar.
+        noise: `[n + 1]` standard normals, ε first.
+    """
+    reward = (params.omega * x).sum() + feed + params.sigma_y * noise[-1]
+    return matvec(params.A, x) + drive + params.sigma_x * noise[:-1], reward
+
+
+def initial_carry(algorithm: BanditAlgorithm, params: DLBParams) -> Carry:
+    """One run before its first round."""
+    zero, x0 = np.zeros(()), np.asarray(params.x0, np.float64)
+    held = Held(np.zeros((), np.int32), np.zeros_like(algorithm.actions[0]), np.zeros_like(x0), zero, zero)
+    totals = Totals(zero, zero, zero, np.zeros(len(algorithm.actions)), zero)
+    return Carry(x0, x0, held, zero, algorithm.init(), totals)
+
+
+def begin_epoch(
+    world: World, algorithm: BanditAlgorithm, learned: Any, epoch: dict[str, Array], draw: Array
+) -> tuple[Any, Held, Array]:
+    """Choose what to hold; also whether the confidence set misses the true h."""
+    learned, index = algorithm.choose(learned, epoch, draw)
+    action = algorithm.actions[index]
+    held = Held(
+        index.astype(jnp.int32),
+        action,
+        matvec(world.params.B, action),
+        (world.params.theta * action).sum(),
+        world.optimal_value - (world.h * action).sum(),
+    )
+    return learned, held, algorithm.misses(learned, epoch, world.h) + 0.0
+
+
+def step(
+    world: World, algorithm: BanditAlgorithm, carry: Carry, inputs: RoundInputs, noise: Array, draw: Array
+) -> Carry:
+    """One round of one run: choose if an epoch begins, play, learn if it completes."""
+    learned, held, missed = jax.lax.cond(
+        inputs.start,
+        lambda: begin_epoch(world, algorithm, carry.learned, inputs.epoch, draw),
+        lambda: (carry.learned, carry.held, jnp.zeros(())),
+    )
+    x, reward = transition(world.params, carry.x, held.drive, held.feed, noise)
+    mean_x, mean_reward = transition(world.params, carry.mean_x, held.drive, held.feed, jnp.zeros_like(noise))
+    sample = jnp.where(inputs.start, 0.0, carry.sample) + inputs.weight * reward
+    learned = jax.lax.cond(
+        inputs.end,
+        lambda: algorithm.learn(learned, inputs.epoch, held.index, held.action, sample),
+        lambda: learned,
+    )
+    active, sums = inputs.active, carry.totals
+    totals = Totals(
+        pseudo=sums.pseudo + active * held.gap,
+        reward=sums.reward + active * reward,
+        mean_reward=sums.mean_reward + active * mean_reward,
+        plays=sums.plays + active * (jnp.arange(len(algorithm.actions)) == held.index),
+        misses=sums.misses + active * missed,
+    )
+    return Carry(x, mean_x, held, sample, learned, totals)
+
+
+@jax.jit
+def step_chunk(
+    world: World, algorithm: BanditAlgorithm, carry: Carry, inputs: RoundInputs, keys: tuple[Array, Array]
+) -> Carry:
+    """Advance all runs by the rounds of `inputs`.
+
+    Args:
+        world, algorithm: shared by all runs.
+        carry: leaves lead with the runs, `[B, ...]`.
+        inputs: `[rounds]`.
+        keys: environment's and agent's key of each run, `[B]` each; round t draws from `fold_in(key, t)`.
+    """
+    size = world.params.A.shape[-1] + 1
+
+    def body(carry: Carry, round_: RoundInputs) -> tuple[Carry, None]:
+        noise, draw = _randomness(algorithm, keys, round_.t, size)
+        run_axes = (None, None, 0, None, 0, 0)
+        return jax.vmap(step, in_axes=run_axes)(world, algorithm, carry, round_, noise, draw), None
+
+    carry, _ = jax.lax.scan(body, carry, inputs)
+    return carry._replace(learned=jax.vmap(algorithm.refresh)(carry.learned))
+
+
+@jax.jit
+def step_chunk_with_noise(
+    world: World, algorithm: BanditAlgorithm, carry: Carry, inputs: RoundInputs, noise: Array, draws: Array
+) -> Carry:
+    """As `step_chunk`, on given noise `[rounds, B, n + 1]` (ε first) and agent randomness `[rounds, B, r]`."""
+
+    def body(carry: Carry, given: tuple[RoundInputs, Array, Array]) -> tuple[Carry, None]:
+        round_, noise, draw = given
+        run_axes = (None, None, 0, None, 0, 0)
+        return jax.vmap(step, in_axes=run_axes)(world, algorithm, carry, round_, noise, draw), None
+
+    carry, _ = jax.lax.scan(body, carry, (inputs, noise, draws))
+    return carry._replace(learned=jax.vmap(algorithm.refresh)(carry.learned))
+
+
+def jump(
+    world: World,
+    jumps: Jumps,
+    algorithm: BanditAlgorithm,
+    carry: Carry,
+    inputs: EpochInputs,
+    noise: Array,
+    draw: Array,
+) -> Carry:
+    """One whole hold of one run with one draw of n + 2 normals."""
+    learned, held, missed = begin_epoch(world, algorithm, carry.learned, inputs.epoch, draw)
+    n = carry.x.shape[-1]
+    state, push = jumps.state[inputs.jump], matvec(jumps.action[inputs.jump], held.action)
+    after = matvec(state, carry.x) + push + matvec(jumps.noise[inputs.jump], noise)
+    mean_after = matvec(state, carry.mean_x) + push
+    sample = after[n + 1] if algorithm.sample == "last" else after[n] / inputs.rounds
+    learned = jax.lax.cond(
+        inputs.complete,
+        lambda: algorithm.learn(learned, inputs.epoch, held.index, held.action, sample),
+        lambda: learned,
+    )
+    active, rounds, sums = inputs.active, inputs.active * inputs.rounds, carry.totals
+    totals = Totals(
+        pseudo=sums.pseudo + rounds * held.gap,
+        reward=sums.reward + active * after[n],
+        mean_reward=sums.mean_reward + active * mean_after[n],
+        plays=sums.plays + rounds * (jnp.arange(len(algorithm.actions)) == held.index),
+        misses=sums.misses + active * missed,
+    )
+    return Carry(after[:n], mean_after[:n], held, carry.sample, learned, totals)
+
+
+@jax.jit
+def epoch_chunk(
+    world: World,
+    jumps: Jumps,
+    algorithm: BanditAlgorithm,
+    carry: Carry,
+    inputs: EpochInputs,
+    keys: tuple[Array, Array],
+) -> Carry:
+    """Advance all runs by the holds of `inputs` `[epochs]`; arguments as in `step_chunk`."""
+    size = world.params.A.shape[-1] + 2
+
+    def body(carry: Carry, epoch: EpochInputs) -> tuple[Carry, None]:
+        noise, draw = _randomness(algorithm, keys, epoch.number, size)
+        run_axes = (None, None, None, 0, None, 0, 0)
+        return jax.vmap(jump, in_axes=run_axes)(world, jumps, algorithm, carry, epoch, noise, draw), None
+
+    carry, _ = jax.lax.scan(body, carry, inputs)
+    return carry._replace(learned=jax.vmap(algorithm.refresh)(carry.learned))
+
+
+def _randomness(
+    algorithm: BanditAlgorithm, keys: tuple[Array, Array], counter: Array, size: int
+) -> tuple[Array, Array]:
+    """Standard normals `[B, size]` for the system, and what the algorithm asks for, `[B, r]`."""
+    env_keys, agent_keys = keys
+    kind, count = algorithm.draw
+    noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, counter), (size,)))(env_keys)
+    if kind == "none":
+        return noise, jnp.zeros((len(agent_keys), 0))
+    sampler = jax.random.uniform if kind == "uniform" else jax.random.normal
+    return noise, jax.vmap(lambda key: sampler(jax.random.fold_in(key, counter), (count,)))(agent_keys)
