@@ -9,6 +9,13 @@ from dynrl.bandits.action_sets import (
     RelaxedAction,
     SimplexSet,
 )
+from dynrl.bandits.identification import (
+    GainEstimate,
+    StateSpaceEstimate,
+    UnexcitedInputError,
+    identify_gain,
+    identify_state_space,
+)
 from dynrl.bandits.regret import mean_regret, pseudo_regret, reward_regret
 from dynrl.bandits.system import DLBParams, DLBSystem, SystemBounds, UnstableSystemError
 
@@ -20,10 +27,15 @@ __all__ = [
     "DLBParams",
     "DLBSystem",
     "FiniteSet",
+    "GainEstimate",
     "RelaxedAction",
     "SimplexSet",
+    "StateSpaceEstimate",
     "SystemBounds",
+    "UnexcitedInputError",
     "UnstableSystemError",
+    "identify_gain",
+    "identify_state_space",
     "mean_regret",
     "pseudo_regret",
     "reward_regret",
