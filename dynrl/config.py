@@ -142,8 +142,6 @@ def _find(name: str) -> tuple[str, str]:
         raise ConfigError(f"{name}: not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{name!r} is not a file name: {error}") from error
     advice = _did_you_mean(name, installed_configs()) or "`dynrl list` prints the installed configs"
     raise ConfigError(f"{name}: no such file and no installed config of that name; {advice}")
 
@@ -179,12 +177,14 @@ def _loader() -> Any:
         yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {}
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-            for (key, _), name in zip(node.value, keys, strict=False):
-                if keys.count(name) > 1 and key.tag != "tag:yaml.org,2002:merge":
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {name!r} is given twice", key.start_mark
-                    )
+            seen = set()
+            for key, _ in node.value:
+                if not isinstance(key.value, str) or key.tag == "tag:yaml.org,2002:merge":
+                    continue
+                if key.value in seen:
+                    problem = f"key {key.value!r} is given twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     number = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -243,6 +243,8 @@ def _explain(cls: type, config: ConfigInput, errors: Sequence[Any]) -> str:
     error = errors[0]
     key = _key(config.values, error)
     origin = config.origin(key)
+    if not key and config.overridden:
+        origin = f"{config.source} with the settings of the {COMMAND_LINE}"
     where = ": ".join(part for part in (origin, config.prefix + key) if part)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         *parents, last = (str(part) for part in error["loc"][1:])
