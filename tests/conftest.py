@@ -1,4 +1,4 @@
-"""Settings of every test: compiled programs are kept between runs, and silent broadcasting is an error."""
+"""Settings of every test: compiled programs are kept between runs, and PyTorch leaves the other core alone."""
 
 import os
 from pathlib import Path
@@ -6,3 +6,4 @@ from pathlib import Path
 _CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("OMP_NUM_THREADS", "1")

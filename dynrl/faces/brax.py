@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dynrl.faces.episode import Episode, advance, begin
 from dynrl.faces.params import checked_params
@@ -101,3 +103,13 @@ class BraxEnv(Env):
 
 def _flat(observation: Any) -> jax.Array:
     return jnp.ravel(observation).astype(jnp.float32)
+
+
+def _device_put_replicated(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    sharding = NamedSharding(Mesh(np.array(devices), ("devices",)), PartitionSpec("devices"))
+    return jax.tree.map(lambda leaf: jax.device_put(jnp.stack([leaf] * len(devices)), sharding), tree)
+
+
+# Brax's trainers (up to 0.14.2) call a function that JAX 0.10 removed: https://github.com/google/brax/issues/671
+if getattr(jax, "device_put_replicated", None) is None:
+    jax.device_put_replicated = _device_put_replicated  # type: ignore[attr-defined]

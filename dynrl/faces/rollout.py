@@ -82,17 +82,24 @@ def rollout(
 
     Raises:
         TypeError: `func_env` cannot be compiled.
-        ValueError: wrong `params` or `num_envs`, or neither a horizon nor `num_steps`.
+        ValueError: wrong `params` or `num_envs`, neither a horizon nor `num_steps`, or a float64 world inside
+            a caller's float32 program.
     """
     env = require_functional(func_env)
     steps = env.horizon if num_steps is None else num_steps
     if steps is None or steps < 1:
         raise ValueError(
-            f"num_steps is {steps}, expected a positive integer: {type(env).__name__} has no horizon."
+            f"num_steps is {steps}, expected a positive integer: the "
+            f"horizon of {type(env).__name__} is {env.horizon}."
         )
     if isinstance(key, int):
         key = jax.random.key(key, impl=PRNG)
     keys = _keys(key, num_envs)
+    if env.x64 and not jax.config.jax_enable_x64 and _is_traced((keys, params, policy_state)):
+        raise ValueError(
+            f"{type(env).__name__} computes in float64, which a jit or vmap in float32 cannot hold: "
+            "call the outer function under `with jax.enable_x64(True):`."
+        )
     with jax.enable_x64(env.x64):
         params, axes = batched_params(env, params, len(keys))
         return _rollout(env, policy, collect, axes, steps, keys, params, policy_state)
@@ -148,3 +155,7 @@ def _keys(key: Any, num_envs: int | None) -> Any:
     if num_envs not in (None, len(key)):
         raise ValueError(f"key holds {len(key)} keys but num_envs is {num_envs}; leave num_envs out.")
     return key
+
+
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
