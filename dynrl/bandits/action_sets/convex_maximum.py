@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 __all__ = ["ascend", "relaxed_weights"]
 
 Array = NDArray[np.float64]
-_FOLLOWED = 16  # starts that are followed to their fixed point; the others are only evaluated
+_FOLLOWED = 12  # starts that are followed to their fixed point; the others are only evaluated
 _MAX_ROUNDS = 200
 
 

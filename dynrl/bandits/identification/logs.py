@@ -73,7 +73,7 @@ class Logs:
         names = self.unexcited_channels()
         if names and not allow_unexcited:
             raise UnexcitedInputError(
-                f"the logs do not vary {', '.join(names)} (constant, or a fixed combination of each other), so "
+                f"the logs do not vary {', '.join(names)} (constant, or tied to each other), so "
                 "their effects cannot be told apart; log varied actions, drop the channel, or pass "
                 "allow_unexcited=True for the smallest effects that explain the logs"
             )
