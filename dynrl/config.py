@@ -245,7 +245,7 @@ def _explain(cls: type, config: ConfigInput, errors: Sequence[Any]) -> str:
     origin = config.origin(key)
     if not key and config.overridden:
         origin = f"{config.source} with the settings of the {COMMAND_LINE}"
-    where = ": ".join(part for part in (origin, config.prefix + key) if part)
+    where = ": ".join(part for part in (origin, (config.prefix + key).rstrip(".")) if part)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         *parents, last = (str(part) for part in error["loc"][1:])
         fields = _fields_at(cls, parents)

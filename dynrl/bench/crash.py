@@ -17,7 +17,7 @@ from dynrl.bench import Figure
 from dynrl.errors import RunError
 from dynrl.runs.run import CHECKPOINT, METRICS
 
-CONFIG = "learn/cliff"
+CONFIG = "learn/ads"
 KILLS, QUICK_KILLS = 20, 3
 ATTEMPTS = 10
 START_LIMIT = 300.0

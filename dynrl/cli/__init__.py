@@ -1,25 +1,37 @@
 """The `dynrl` command. Nothing heavy is imported here: `dynrl --help` must answer at once.
 
-Each command is the function of its name in the module of its name; its arguments and help come from its
-signature, through tyro.
+The arguments and the help of a command come from the signature of its function, through tyro.
 """
 
 import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from dynrl.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
 
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the function `"module:name"` that runs it, and the first line of its docstring."""
+
+    target: str
+    summary: str
+
+
 COMMANDS = {
-    "list": "Print all that has a name: environments, agents, experiments, benchmarks, configs",
-    "train": "Train what a config describes, into a run folder",
-    "evaluate": "Play fresh episodes with what a run has trained",
-    "plot": "Draw the learning curves of runs with confidence bands",
-    "bench": "Measure figures and compare them with their bars",
+    "list": Command(
+        "listing:list_names",
+        "Print all that has a name: environments, agents, experiments, benchmarks, configs",
+    ),
+    "train": Command("train:train", "Train what a config describes, into a run folder"),
+    "evaluate": Command("evaluate:evaluate", "Play fresh episodes with what a run has trained"),
+    "plot": Command("plot:plot", "Draw the learning curves of runs with confidence bands"),
+    "bench": Command("bench:bench", "Measure figures and compare them with their bars"),
 }
 
 
@@ -59,13 +71,18 @@ def _run(given: Sequence[str]) -> int:
         raise UserError(f"no command is called {name!r}; {advice}")
     import tyro
 
-    command = getattr(importlib.import_module(f"dynrl.cli.{name}"), name)
     config = (tyro.conf.FlagCreatePairsOff,)
-    return int(tyro.cli(command, prog=f"dynrl {name}", args=rest, config=config))
+    return int(tyro.cli(load(COMMANDS[name]), prog=f"dynrl {name}", args=rest, config=config))
+
+
+def load(command: Command) -> Callable[..., int]:
+    """The function of a command."""
+    module, _, function = command.target.partition(":")
+    return getattr(importlib.import_module(f"dynrl.cli.{module}"), function)
 
 
 def _help() -> str:
-    commands = "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
+    commands = "\n".join(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items())
     return (
         "usage: dynrl COMMAND ...\n\n"
         "Reinforcement learning and control for systems whose dynamics are the hard part.\n\n"

@@ -14,6 +14,7 @@ from dynrl.errors import FileFormatError
 FORMAT = 1
 """Version of the layout below; a file of another version is refused by name."""
 
+KEY = "dynrl"
 _KINDS = "biuf"
 
 
@@ -56,8 +57,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str
             )
         stored[name] = array
     text = json.dumps(meta, sort_keys=True)
-    header = {"format": str(FORMAT), "meta": text, "checksum": _checksum(stored, text)}
-    write_atomically(path, save(stored, metadata=header))
+    # One key only: safetensors writes several in random order, and equal content should give equal bytes.
+    header = json.dumps({"format": FORMAT, "checksum": _checksum(stored, text), "meta": text})
+    write_atomically(path, save(stored, metadata={KEY: header}))
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -69,10 +71,11 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            if "format" not in header:
+            metadata = file.metadata() or {}
+            if KEY not in metadata:
                 raise FileFormatError(f"{path} is not a file that dynrl wrote")
-            if header["format"] != str(FORMAT):
+            header = json.loads(metadata[KEY])
+            if header["format"] != FORMAT:
                 raise FileFormatError(
                     f"{path} has format {header['format']}, this version of dynrl reads format {FORMAT}"
                 )
@@ -83,8 +86,8 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{path} is damaged or truncated ({_first_line(error)})") from error
-    text = header.get("meta", "")
-    if header.get("checksum") != _checksum(arrays, text):
+    text = header.get("meta")
+    if not isinstance(text, str) or header.get("checksum") != _checksum(arrays, text):
         raise FileFormatError(f"{path} is damaged (its content does not match its checksum)")
     return arrays, json.loads(text)
 

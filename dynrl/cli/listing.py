@@ -25,7 +25,7 @@ def tables() -> dict[str, dict[str, str]]:
     return named
 
 
-def list(  # the name of the command
+def list_names(
     kind: Annotated[Positional[str], arg(metavar="[KIND]", help="only these, e.g. `agents`")] = "all",
 ) -> int:
     """Print all that has a name: environments, agents, experiments, benchmarks, configs.
