@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from dynrl.agent import Agent, Transition
-from dynrl.agents.bandits.algorithm import BanditAlgorithm, Schedule, sample_weights
+from dynrl.agents.bandits.algorithm import BanditAlgorithm, Schedule, counted_rounds
 from dynrl.bandits import ActionSet, BoxSet, FiniteSet
 
 REFRESH_EVERY = 10_000  # learnt samples between two recomputations of an inverse from its master copy
@@ -31,6 +31,7 @@ class RunState(NamedTuple):
         sample: reduction of the hold's rewards so far.
         spoiled: a reward of this hold was skipped, so it will give no sample.
         awaiting: `act` has been called and its reward has not come yet.
+        previous_reward: reward of the round before.
     """
 
     learned: Any
@@ -45,6 +46,7 @@ class RunState(NamedTuple):
     sample: np.ndarray
     spoiled: np.ndarray
     awaiting: np.ndarray
+    previous_reward: np.ndarray
 
 
 def action_set_of(env: Any) -> ActionSet:
@@ -122,6 +124,7 @@ class BanditAgent(Agent):
         none = np.zeros((0, self.action_set.dimension))
         self.candidates = none if candidates is None else np.asarray(candidates, np.float64)
         self.algorithm = self.make_algorithm()
+        self._rows = list(self.candidates)
         self._schedule = Schedule(np.zeros(0, np.int64), {})
         self._finite = isinstance(self.action_set, FiniteSet)
         zero, false = np.zeros((), np.int64), np.zeros((), np.bool_)
@@ -138,6 +141,7 @@ class BanditAgent(Agent):
             sample=np.zeros(()),
             spoiled=false,
             awaiting=false,
+            previous_reward=np.zeros(()),
         )
 
     def initial_extra(self) -> Any:
@@ -163,6 +167,7 @@ class BanditAgent(Agent):
                     self._sample,
                     self._spoiled,
                     self._awaiting,
+                    self._previous_reward,
                 )
             ),
         )
@@ -176,8 +181,14 @@ class BanditAgent(Agent):
         self._action = np.array(state.action, np.float64)
         self._sample = float(state.sample)
         self._spoiled, self._awaiting = bool(state.spoiled), bool(state.awaiting)
+        self._previous_reward = float(state.previous_reward)
         if self.epoch:
             self._enter(self.epoch)
+
+    @property
+    def rounds_left(self) -> int:
+        """Rounds for which the action of the running hold is still to be played (0: a new one is due)."""
+        return self._left
 
     def reset(self, seed: int | None = None) -> Self:
         """Forgets everything learnt and starts at round 1; `seed` None keeps the agent's own."""
@@ -222,13 +233,14 @@ class BanditAgent(Agent):
         self._left -= 1
         if self._left < self._counted:
             self._sample += self._weight * reward
-        if self._left <= 1:
-            self.on_reward(reward, self._left == 0)
-            if self._left == 0 and not self._spoiled:
+        if self._left == 0:
+            self.end_hold(reward)
+            if not self._spoiled:
                 self._learn()
+        self._previous_reward = reward
 
-    def on_reward(self, reward: float, last: bool) -> None:
-        """Called with the last two rewards of each hold (`last` tells which)."""
+    def end_hold(self, reward: float) -> None:
+        """Called with the last reward of each hold, before learning."""
 
     def run(self, env: Any, total_rounds: int, seed: int | None = None) -> np.ndarray:
         """Plays `total_rounds` rounds in a Gymnasium environment.
@@ -270,8 +282,8 @@ class BanditAgent(Agent):
     def _enter(self, epoch: int) -> None:
         self._inputs = self.inputs(epoch)
         if self._hold:
-            first, weight = sample_weights(self.algorithm.sample, np.array([self._hold]))
-            self._counted, self._weight = self._hold - int(first[0]), float(weight[0])
+            self._counted = counted_rounds(self.algorithm.sample, self._hold)
+            self._weight = 1.0 / self._counted
 
     def _begin_epoch(self) -> None:
         self.epoch += 1
@@ -282,10 +294,10 @@ class BanditAgent(Agent):
         self._index, self._action = self._choose()
 
     def _choose(self) -> tuple[int, np.ndarray]:
-        kind, count = self.algorithm.draw
-        draw = self.draw(kind, count)
-        self.learned, index = self.algorithm.choose(self.learned, self._inputs, draw)
-        return int(index), self.candidates[index]
+        draw = self.draw(*self.algorithm.draw)
+        self.learned, choice = self.algorithm.choose(self.learned, self._inputs, draw)
+        index = int(choice)
+        return index, self._rows[index]
 
     def draw(self, kind: str, count: int) -> np.ndarray:
         """The randomness an algorithm asks for."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import equinox as eqx
 import numpy as np
 
 Array = Any  # numpy.ndarray or jax.Array; the functions below take either
@@ -26,8 +25,10 @@ class Schedule(NamedTuple):
     inputs: dict[str, np.ndarray]
 
 
-class BanditAlgorithm(eqx.Module):
+class BanditAlgorithm:
     """Pure functions of one algorithm, and its numeric constants as the leaves of a pytree.
+
+    Subclasses are frozen dataclasses registered with `jax.tree_util.register_dataclass`.
 
     `sample` says which rewards of a hold of `L` rounds make the sample: `"last"` the last one, `"mean"` their mean,
     `"tail_mean"` the mean of the last `ceil(L/2)`. `draw` is the randomness that `choose` asks for: a distribution
@@ -36,7 +37,7 @@ class BanditAlgorithm(eqx.Module):
 
     sample: ClassVar[Literal["last", "mean", "tail_mean"]] = "last"
 
-    actions: eqx.AbstractVar[Array]  # [K, d] candidate actions
+    actions: Array  # [K, d] candidate actions
 
     @property
     def draw(self) -> tuple[Literal["none", "uniform", "normal"], int]:
@@ -86,12 +87,8 @@ def schedule_until(algorithm: BanditAlgorithm, horizon: int) -> Schedule:
     return Schedule(holds, {name: table[:count] for name, table in schedule.inputs.items()})
 
 
-def sample_weights(kind: str, holds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For holds `[M]`: the first round (0-based) of each hold that counts, and the weight of each round from there."""
+def counted_rounds(kind: str, holds: Array) -> Array:
+    """How many rounds at the end of a hold of length `holds` (an integer or an array of them) make its sample."""
     if kind == "last":
-        counted = np.ones_like(holds)
-    elif kind == "mean":
-        counted = holds
-    else:
-        counted = -(-holds // 2)
-    return holds - counted, 1.0 / counted
+        return holds // holds
+    return holds if kind == "mean" else -(-holds // 2)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
-import equinox as eqx
+import jax
 import numpy as np
 from scipy.stats import chi2, norm
 
@@ -19,15 +20,17 @@ from dynrl.agents.bandits.validation import check_in, check_probability
 from dynrl.bandits import ActionSet, DLBSystem
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class DynLinAlgorithm(BanditAlgorithm):
     """Pure functions of DynLin-UCB over finitely many candidate actions."""
 
     actions: Array
     constants: DynLinConstants
-    radius: Literal["paper", "tight"] = eqx.field(static=True)
-    index: Literal["ucb", "ts"] = eqx.field(static=True)
-    epoch_rounding: Literal["floor", "ceil"] = eqx.field(static=True)
-    random_first: bool = eqx.field(static=True)
+    radius: Literal["paper", "tight"] = field(metadata={"static": True})
+    index: Literal["ucb", "ts"] = field(metadata={"static": True})
+    epoch_rounding: Literal["floor", "ceil"] = field(metadata={"static": True})
+    random_first: bool = field(metadata={"static": True})
 
     @property
     def draw(self) -> tuple[Literal["none", "uniform", "normal"], int]:
@@ -119,7 +122,6 @@ class SettlingStatistics(NamedTuple):
         cross: Σ difference·change, `[d]`.
         moment: Σ change·changeᵀ, `[d, d]`.
         previous_action: action of the previous hold, `[d]`.
-        previous_reward: reward before the last of the running hold.
     """
 
     count: np.ndarray
@@ -127,7 +129,6 @@ class SettlingStatistics(NamedTuple):
     cross: np.ndarray
     moment: np.ndarray
     previous_action: np.ndarray
-    previous_reward: np.ndarray
 
 
 class DynLinUCB(BanditAgent):
@@ -226,7 +227,7 @@ class DynLinUCB(BanditAgent):
 
     def initial_extra(self) -> SettlingStatistics:
         d, zero = self.action_set.dimension, np.zeros(())
-        return SettlingStatistics(zero, zero, np.zeros(d), np.zeros((d, d)), np.zeros(d), zero)
+        return SettlingStatistics(zero, zero, np.zeros(d), np.zeros((d, d)), np.zeros(d))
 
     def _choose(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):
@@ -234,16 +235,16 @@ class DynLinUCB(BanditAgent):
         beta = float(self.algorithm.beta(self.learned, self._inputs))
         return -1, np.asarray(self.action_set.ucb_argmax(self.learned.h_hat, self.learned.V, beta))
 
-    def on_reward(self, reward: float, last: bool) -> None:
-        if not last:
-            self.extra = self.extra._replace(previous_reward=np.float64(reward))
-            return
-        count, squares, cross, moment, previous_action, previous_reward = self.extra
+    def end_hold(self, reward: float) -> None:
+        sums = self.extra
         if self._hold > 1 and self.epoch > 1:
-            difference, change = reward - previous_reward, self._action - previous_action
-            count, squares = count + 1, squares + difference * difference
-            cross, moment = cross + difference * change, moment + change[:, None] * change
-        self.extra = SettlingStatistics(count, squares, cross, moment, self._action, previous_reward)
+            difference = reward - self._previous_reward
+            sums = sums._replace(count=sums.count + 1.0, squares=sums.squares + difference * difference)
+            if self._action is not sums.previous_action:
+                change = self._action - sums.previous_action
+                cross, moment = sums.cross + difference * change, sums.moment + change[:, None] * change
+                sums = sums._replace(cross=cross, moment=moment)
+        self.extra = sums._replace(previous_action=self._action)
 
     def recommended(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+import jax
 import numpy as np
 
 from dynrl.agents.bandits.agent import BanditAgent
@@ -65,6 +66,8 @@ class Exp3State(NamedTuple):
     clipped: Array
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Exp3Algorithm(BanditAlgorithm):
     """Pure functions of Exp3."""
 

@@ -20,10 +20,15 @@ def matvec(matrix: Array, vector: Array) -> Array:
     return (matrix * vector).sum(-1)
 
 
+def inner(left: Array, right: Array) -> Array:
+    """`[k] · [k]`."""
+    return left @ right if isinstance(left, np.ndarray) and isinstance(right, np.ndarray) else (left * right).sum()
+
+
 def rank_one_inverse(inverse: Array, vector: Array) -> tuple[Array, Array]:
     """Inverse of `V + vvᵀ` from `V⁻¹` (Sherman-Morrison), and `vᵀV⁻¹v` before the update."""
     image = matvec(inverse, vector)
-    leverage = (vector * image).sum()
+    leverage = inner(vector, image)
     return inverse - image[:, None] * (image / (1.0 + leverage)), leverage
 
 
@@ -50,13 +55,16 @@ def spd_inverse(matrix: Array) -> Array:
 def quadratic_forms(actions: Array, matrix: Array) -> Array:
     """`uᵀMu` for every row u of `actions` `[K, d]`."""
     if isinstance(actions, np.ndarray) and isinstance(matrix, np.ndarray):
-        return ((actions @ matrix) * actions).sum(-1)
+        return np.vecdot(actions @ matrix, actions)
     products = (actions[:, :, None] * matrix).sum(1)
     return (products * actions).sum(-1)
 
 
 def first_best(values: Array) -> Array:
     """Lowest index whose value is within 1e-12·max(1, |best|) of the best of `values` `[K]`."""
-    xp = values.__array_namespace__()
     best = values.max()
-    return (values >= best - 1e-12 * xp.maximum(1.0, abs(best))).argmax()
+    if isinstance(values, np.ndarray):
+        tolerance = 1e-12 * max(1.0, abs(float(best)))
+    else:
+        tolerance = 1e-12 * values.__array_namespace__().maximum(1.0, abs(best))
+    return (values >= best - tolerance).argmax()

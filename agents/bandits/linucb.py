@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
+import jax
 import numpy as np
 
 from dynrl.agents.bandits.agent import BanditAgent
@@ -86,21 +87,28 @@ class DLinUCBConfig(LinUCBConfig):
             raise ValueError(f"discount must be in (0, 1], got {self.discount}")
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class LinUCBAlgorithm(BanditAlgorithm):
     """Pure functions of LinUCB."""
 
     actions: Array
-    config: LinUCBConfig
+    h_bar: float
+    noise_scale: float
+    lambda_: float
+    delta: float
     u_bar: float
+    discount: float
+    fixed_horizon: int | None
 
     def schedule(self, num_epochs: int) -> Schedule:
-        c, dimension = self.config, self.actions.shape[-1]
+        dimension = self.actions.shape[-1]
         t = np.arange(num_epochs, dtype=np.float64)
-        if c.fixed_horizon:
-            t = np.full_like(t, c.horizon)
-        growth = self.effective_rounds(t) * self.u_bar**2 / (dimension * c.regularization)
-        noise = 2.0 * math.log(1.0 / c.failure_probability) + dimension * np.log1p(growth)
-        radius = c.h_bar * math.sqrt(c.regularization) + c.noise_scale * np.sqrt(noise)
+        if self.fixed_horizon is not None:
+            t = np.full_like(t, self.fixed_horizon)
+        growth = self.effective_rounds(t) * self.u_bar**2 / (dimension * self.lambda_)
+        noise = 2.0 * math.log(1.0 / self.delta) + dimension * np.log1p(growth)
+        radius = self.h_bar * math.sqrt(self.lambda_) + self.noise_scale * np.sqrt(noise)
         return Schedule(np.ones(num_epochs, np.int64), {"radius": radius})
 
     def effective_rounds(self, t: np.ndarray) -> np.ndarray:
@@ -108,7 +116,7 @@ class LinUCBAlgorithm(BanditAlgorithm):
         return t
 
     def init(self) -> Any:
-        return ridge_init(self.actions.shape[-1], self.config.regularization)
+        return ridge_init(self.actions.shape[-1], self.lambda_)
 
     def refresh(self, state: RidgeState) -> RidgeState:
         return ridge_refresh(state)
@@ -147,19 +155,19 @@ class DiscountedState(NamedTuple):
     h_hat: Array
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class DLinUCBAlgorithm(LinUCBAlgorithm):
     """Pure functions of D-LinUCB."""
 
-    config: DLinUCBConfig
-
     def effective_rounds(self, t: np.ndarray) -> np.ndarray:
-        log_discount = math.log(self.config.discount)
+        log_discount = math.log(self.discount)
         return np.expm1(2.0 * t * log_discount) / math.expm1(2.0 * log_discount) if log_discount else t
 
     def init(self) -> DiscountedState:
-        dimension, lambda_ = self.actions.shape[-1], self.config.regularization
-        V = lambda_ * np.eye(dimension)
-        return DiscountedState(V, V, np.eye(dimension) / lambda_, np.zeros(dimension), np.zeros(dimension))
+        eye = np.eye(self.actions.shape[-1])
+        V, zeros = self.lambda_ * eye, np.zeros(len(eye))
+        return DiscountedState(V, V, eye / self.lambda_, zeros, zeros)
 
     def refresh(self, state: DiscountedState) -> DiscountedState:  # type: ignore[override]
         return state
@@ -174,7 +182,7 @@ class DLinUCBAlgorithm(LinUCBAlgorithm):
     def learn(
         self, state: DiscountedState, inputs: dict[str, Array], index: Array, action: Array, sample: Array
     ) -> DiscountedState:
-        gamma, lambda_ = self.config.discount, self.config.regularization
+        gamma, lambda_ = self.discount, self.lambda_
         outer, eye = action[:, None] * action, np.eye(self.actions.shape[-1])
         V = gamma * state.V + outer + (1.0 - gamma) * lambda_ * eye
         V_square = gamma**2 * state.V_square + outer + (1.0 - gamma**2) * lambda_ * eye
@@ -202,8 +210,17 @@ class LinUCB(BanditAgent):
     algorithm_class: type[LinUCBAlgorithm] = LinUCBAlgorithm
 
     def make_algorithm(self) -> LinUCBAlgorithm:
-        u_bar = self.action_set.max_norm() if self.config.u_bar is None else self.config.u_bar
-        return self.algorithm_class(self.candidates, self.config, u_bar)
+        c = self.config
+        return self.algorithm_class(
+            actions=self.candidates,
+            h_bar=c.h_bar,
+            noise_scale=c.noise_scale,
+            lambda_=c.regularization,
+            delta=c.failure_probability,
+            u_bar=self.action_set.max_norm() if c.u_bar is None else c.u_bar,
+            discount=getattr(c, "discount", 1.0),
+            fixed_horizon=c.horizon if c.fixed_horizon else None,
+        )
 
     @classmethod
     def from_system(

@@ -207,6 +207,12 @@ def step(
     return Carry(x, mean_x, held, sample, learned, totals)
 
 
+def refresh_all(algorithm: BanditAlgorithm, carry: Carry) -> Carry:
+    """All runs with `algorithm.refresh` applied."""
+    learned = jax.vmap(algorithm.refresh, axis_size=len(carry.sample))(carry.learned)
+    return carry._replace(learned=learned)
+
+
 @jax.jit
 def step_chunk(
     world: World, algorithm: BanditAlgorithm, carry: Carry, inputs: RoundInputs, keys: tuple[Array, Array]
@@ -227,7 +233,7 @@ def step_chunk(
         return jax.vmap(step, in_axes=run_axes)(world, algorithm, carry, round_, noise, draw), None
 
     carry, _ = jax.lax.scan(body, carry, inputs)
-    return carry._replace(learned=jax.vmap(algorithm.refresh)(carry.learned))
+    return refresh_all(algorithm, carry)
 
 
 @jax.jit
@@ -242,7 +248,7 @@ def step_chunk_with_noise(
         return jax.vmap(step, in_axes=run_axes)(world, algorithm, carry, round_, noise, draw), None
 
     carry, _ = jax.lax.scan(body, carry, (inputs, noise, draws))
-    return carry._replace(learned=jax.vmap(algorithm.refresh)(carry.learned))
+    return refresh_all(algorithm, carry)
 
 
 def jump(
@@ -295,7 +301,7 @@ def epoch_chunk(
         return jax.vmap(jump, in_axes=run_axes)(world, jumps, algorithm, carry, epoch, noise, draw), None
 
     carry, _ = jax.lax.scan(body, carry, inputs)
-    return carry._replace(learned=jax.vmap(algorithm.refresh)(carry.learned))
+    return refresh_all(algorithm, carry)
 
 
 def _randomness(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynrl.agents.bandits.agent import BanditAgent
-from dynrl.agents.bandits.algorithm import BanditAlgorithm, Schedule, sample_weights, schedule_until
+from dynrl.agents.bandits.algorithm import BanditAlgorithm, Schedule, counted_rounds, schedule_until
 from dynrl.agents.bandits.run_functions import (
     Carry,
     EpochInputs,
@@ -28,7 +28,7 @@ from dynrl.agents.bandits.run_functions import (
     step_chunk,
     step_chunk_with_noise,
 )
-from dynrl.bandits import DLBSystem
+from dynrl.bandits import ActionSet, DLBSystem
 from dynrl.runs.checkpoint import flatten_tree, unflatten_tree
 
 MAX_CHUNK = 8192  # rounds or holds between two refreshes of an inverse from its master copy
@@ -46,7 +46,8 @@ class SimulationResult:
         plays: rounds that each candidate has been played, `[B, R, K]`.
         misses: epochs that began with the true h outside the agent's confidence set, `[B]`.
         learned: the algorithms' final states, leaves `[B, ...]`.
-        optimal_index: candidate with the largest h·u.
+        values: long-run value h·u of each candidate, `[K]`.
+        optimal_value: J*.
     """
 
     times: np.ndarray
@@ -56,7 +57,8 @@ class SimulationResult:
     plays: np.ndarray
     misses: np.ndarray
     learned: Any
-    optimal_index: int
+    values: np.ndarray
+    optimal_value: float
 
     def late_plays(self, share: float = 0.1) -> np.ndarray:
         """Rounds that each candidate was played in (about) the last `share` of the run, `[B, K]`."""
@@ -66,8 +68,9 @@ class SimulationResult:
         return self.plays[:, -1] - (self.plays[:, start] if start < len(self.times) - 1 else 0.0)
 
     def optimal_share(self) -> float:
-        """Share of runs whose most played action in the last tenth is the optimal one."""
-        return float((self.late_plays().argmax(-1) == self.optimal_index).mean())
+        """Share of runs whose most played action in the last tenth is optimal."""
+        settled = self.values[self.late_plays().argmax(-1)]
+        return float((settled >= self.optimal_value - 1e-12 * max(1.0, abs(self.optimal_value))).mean())
 
 
 class Simulation:
@@ -80,6 +83,7 @@ class Simulation:
         seeds: one integer per run; run i depends on its own seed only.
         record: how many records to keep (at most; spaced evenly over rounds or holds).
         path: `"step"` or `"epoch"`.
+        comparator: actions among which J* is the best; None: those of the agent.
 
     Raises:
         ValueError: the agent has no list of candidate actions, or its algorithm does not take the epoch path.
@@ -94,6 +98,7 @@ class Simulation:
         *,
         record: int = 200,
         path: Literal["step", "epoch"] = "step",
+        comparator: ActionSet | None = None,
     ) -> None:
         if path not in ("step", "epoch"):
             raise ValueError(f'path must be "step" or "epoch", got {path!r}')
@@ -106,9 +111,8 @@ class Simulation:
             raise ValueError(f'{type(agent).__name__} learns from part of a hold: use path="step"')
         self.system, self.algorithm, self.path = system, agent.algorithm, path
         self.horizon, self.seeds = int(horizon), np.asarray(seeds, np.int64)
-        values = system.value(agent.candidates)
-        self.optimal_index = int(values.argmax())
-        optimal = system.optimal_value(agent.action_set)
+        self._values = system.value(agent.candidates)
+        optimal = system.optimal_value(comparator or agent.action_set)
         self.world = World(system.params, np.asarray(system.h), np.asarray(optimal))
         self._schedule = schedule_until(self.algorithm, self.horizon)
         units = len(self._schedule.holds) if path == "epoch" else self.horizon
@@ -163,7 +167,8 @@ class Simulation:
             plays=stacked("plays", candidates),
             misses=np.asarray(self.carry.totals.misses),
             learned=jax.tree.map(np.asarray, self.carry.learned),
-            optimal_index=self.optimal_index,
+            values=self._values,
+            optimal_value=float(self.world.optimal_value),
         )
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -196,7 +201,7 @@ class _StepPlan:
         self.horizon, self.chunk = simulation.horizon, simulation._chunk
         holds = self.schedule.holds
         self.ends = np.cumsum(holds)
-        self.first, self.weight = sample_weights(simulation.algorithm.sample, holds)
+        self.counted = counted_rounds(simulation.algorithm.sample, holds)
         self.complete = complete_holds(simulation.algorithm, self.schedule)
 
     def rounds_after(self, chunks: int) -> int:
@@ -206,14 +211,13 @@ class _StepPlan:
         t = np.arange(number * self.chunk, (number + 1) * self.chunk)
         active = t < self.horizon
         epoch = np.minimum(np.searchsorted(self.ends, t, side="right"), len(self.ends) - 1)
-        position = t - (self.ends - self.schedule.holds)[epoch]
-        last = position == self.schedule.holds[epoch] - 1
+        left = self.ends[epoch] - t
         return RoundInputs(
             t=t,
             active=active.astype(np.float64),
-            start=active & (position == 0),
-            end=active & last & self.complete[epoch],
-            weight=np.where(position >= self.first[epoch], self.weight[epoch], 0.0),
+            start=active & (left == self.schedule.holds[epoch]),
+            end=active & (left == 1) & self.complete[epoch],
+            weight=np.where(left <= self.counted[epoch], 1.0 / self.counted[epoch], 0.0),
             epoch={name: table[epoch] for name, table in self.schedule.inputs.items()},
         )
 
@@ -297,12 +301,13 @@ def simulate(
     *,
     record: int = 200,
     path: Literal["step", "epoch"] = "step",
+    comparator: ActionSet | None = None,
 ) -> SimulationResult:
     """Runs a whole `Simulation`; arguments are its own.
 
     The same seed gives the same run, whatever other runs are in the batch.
     """
-    simulation = Simulation(system, agent, horizon, seeds, record=record, path=path)
+    simulation = Simulation(system, agent, horizon, seeds, record=record, path=path, comparator=comparator)
     simulation.advance(simulation.num_chunks)
     return simulation.result()
 
