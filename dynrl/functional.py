@@ -35,7 +35,8 @@ class FunctionalEnv(FuncEnv):
     `observation` alike: use `jax.random.fold_in(rng, i)` or `split` where two of them need independent draws.
 
     Attributes:
-        horizon: number of steps after which an episode is truncated; None means never.
+        horizon: number of steps after which an episode that has not terminated is truncated; None means
+            never.
         x64: whether the faces compute in float64. The functions themselves must work in both precisions.
         metadata: Gymnasium's metadata; list `"rgb_array"` in `render_modes` where `render_image` is given.
         option_choices: constructor arguments and values worth trying, drawn by `dynrl.testing.check_env`.
@@ -115,8 +116,8 @@ def require_functional(env: Any) -> FunctionalEnv:
         hash(env)
     except TypeError as error:
         raise TypeError(
-            f"{name} is not hashable ({error}), so compiled code cannot be shared: make static settings hashable "
-            "(tuples, frozen dataclasses) and declare array fields `dataclasses.field(compare=False)`, feeding "
+            f"{name} is not hashable ({error}), so compiled code cannot be shared: make static settings "
+            "hashable (tuples, frozen dataclasses) and declare array fields `field(compare=False)`, feeding "
             "`params`."
         ) from error
     return env

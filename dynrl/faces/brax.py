@@ -110,6 +110,7 @@ def _device_put_replicated(tree: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.tree.map(lambda leaf: jax.device_put(jnp.stack([leaf] * len(devices)), sharding), tree)
 
 
-# Brax's trainers (up to 0.14.2) call a function that JAX 0.10 removed: https://github.com/google/brax/issues/671
+# Brax's trainers (up to 0.14.2) call a function that JAX 0.10 removed:
+# https://github.com/google/brax/issues/671
 if getattr(jax, "device_put_replicated", None) is None:
     jax.device_put_replicated = _device_put_replicated  # type: ignore[attr-defined]

@@ -58,17 +58,18 @@ def begin(env: FunctionalEnv, key: Any, params: Any) -> tuple[Episode, Any, Mapp
 
 
 def advance(env: FunctionalEnv, episode: Episode, action: Any, params: Any) -> tuple[Episode, Outcome]:
-    """Play one action; time ends the episode by truncation, the world by termination."""
+    """Play one action; the world ends an episode by termination, time by truncation, never both at once."""
     key, sub = split_key(episode.key)
     state = episode.state
     next_state = _strongly_typed(env.transition(state, action, sub, params))
     elapsed = episode.elapsed + 1
-    truncated = jnp.zeros((), bool) if env.horizon is None else elapsed >= env.horizon
+    terminated = jnp.asarray(env.terminal(next_state, sub, params), bool).reshape(())
+    out_of_time = False if env.horizon is None else elapsed >= env.horizon
     outcome = Outcome(
         observation=env.observation(next_state, sub, params),
         reward=jnp.asarray(env.reward(state, action, next_state, sub, params), float).reshape(()),
-        terminated=jnp.asarray(env.terminal(next_state, sub, params), bool).reshape(()),
-        truncated=truncated,
+        terminated=terminated,
+        truncated=~terminated & out_of_time,
         info=env.transition_info(state, action, next_state, params),
     )
     return Episode(next_state, key, elapsed), outcome

@@ -1,4 +1,4 @@
-"""The vector face equals Gymnasium's SyncVectorEnv of single faces, environment for environment, bit for bit."""
+"""The vector face equals Gymnasium's SyncVectorEnv of single faces: every environment, every bit."""
 
 import copy
 import pickle
