@@ -66,7 +66,7 @@ class Agent:
         parameters = getattr(cls.Config, "__dataclass_params__", None)
         if parameters is None or not parameters.frozen:
             raise TypeError(f"{cls.__name__}.Config must be a frozen dataclass")
-        if "seed" in cls.Config.__dataclass_fields__:
+        if "seed" in {field.name for field in dataclasses.fields(cls.Config)}:
             raise TypeError(
                 f"{cls.__name__}.Config must not have a field `seed`: it is an argument of the agent"
             )
@@ -104,7 +104,7 @@ class Agent:
 
     @classmethod
     def _make_config(cls, config: Any, overrides: Mapping[str, Any]) -> Any:
-        if config is not None and not isinstance(config, cls.Config):
+        if not (config is None or isinstance(config, cls.Config)):
             raise TypeError(f"config must be a {cls.Config.__name__}, got {type(config).__name__}")
         names = [field.name for field in dataclasses.fields(cls.Config)]
         for name in overrides:
@@ -112,7 +112,10 @@ class Agent:
                 close = difflib.get_close_matches(name, names, 1)
                 advice = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(names) or 'none'}"
                 raise ConfigError(f"{cls.__name__} has no setting {name!r}; {advice}")
-        return dataclasses.replace(config, **overrides) if config is not None else cls.Config(**overrides)
+        if config is None:
+            return cls.Config(**overrides)
+        checked: Any = config
+        return dataclasses.replace(checked, **overrides)
 
     def initial_state(self) -> Any:
         """The untrained state: a pytree of arrays and numbers."""
@@ -252,7 +255,7 @@ class Agent:
             raise FileFormatError(
                 f"{source} holds a {meta.get('agent', 'file without an agent')}, not a {_class_name(cls)}"
             )
-        config = from_mapping(cls.Config, meta.get("config", {}), str(source))
+        config: Any = from_mapping(cls.Config, meta.get("config", {}), str(source))
         agent = cls(env, config, seed=seed)
         try:
             agent.load_state_dict(arrays)

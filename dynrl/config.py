@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dynrl.errors import ConfigError
 
@@ -174,7 +174,7 @@ def _loader() -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {}
+        yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012 (as PyYAML declares it)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             seen = set()
@@ -202,7 +202,7 @@ def _loader() -> Any:
 
 
 @lru_cache(maxsize=64)
-def _adapter(cls: type) -> Any:
+def _adapter(cls: Any) -> Any:
     from pydantic import ConfigDict, create_model
 
     config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -213,9 +213,10 @@ def _validate(cls: type[T], config: ConfigInput) -> T:
     from pydantic import ValidationError
 
     values = _copy(config.values)
+    schema: Any = cls
     while True:
         try:
-            return _adapter(cls).model_validate_json(json.dumps({"value": values})).value
+            return _adapter(schema).model_validate_json(json.dumps({"value": values})).value
         except ValidationError as invalid:
             errors = invalid.errors(include_url=False)
             if not any([_make_integer(values, error) for error in errors]):
@@ -292,7 +293,7 @@ def _options(annotation: Any) -> tuple[Any, ...]:
 
 
 def _step_into(annotation: Any, part: str) -> Any:
-    if dataclasses.is_dataclass(annotation):
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return get_type_hints(annotation).get(part) or (annotation if part == annotation.__name__ else None)
     arguments = get_args(annotation)
     if not arguments:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,16 @@ import numpy as np
 
 from dynrl.bench import Figure
 from dynrl.errors import RunError
-from dynrl.runs.run import CHECKPOINT, METRICS
+from dynrl.runs.run import METRICS
 
-CONFIG = "learn/ads"
+TRAINING = (
+    "learn/ads",
+    "total_timesteps=4000",
+    "agent.config.horizon=4000",
+    "log_every=100",
+    "checkpoint_every=200",
+)
+"""What is trained: a few seconds with twenty checkpoints."""
 KILLS, QUICK_KILLS = 20, 3
 ATTEMPTS = 10
 START_LIMIT = 300.0
@@ -42,7 +49,7 @@ class CrashResult:
 def crash_figures(quick: bool) -> Iterator[Figure]:
     """The crash-safety row of `dynrl bench core`."""
     with tempfile.TemporaryDirectory() as folder:
-        result = kill_and_resume([CONFIG], Path(folder), QUICK_KILLS if quick else KILLS)
+        result = kill_and_resume(TRAINING, Path(folder), QUICK_KILLS if quick else KILLS)
     yield Figure(
         name="metrics.csv after kill -9 and resume",
         bar=f"{result.runs} of {result.runs} runs byte-identical",
@@ -56,8 +63,8 @@ def kill_and_resume(
 ) -> CrashResult:
     """Trains once in peace, then `runs` times with one SIGKILL each, and compares the metrics.
 
-    The moment of a kill is uniform between the appearance of the run folder and the end of the training, as
-    long as both took in the uninterrupted run.
+    Every fourth run (the second, the sixth, ...) is killed at a uniformly random moment between the
+    appearance of its folder and the end of the training, the others between the first checkpoint and the end.
 
     Args:
         arguments: of `dynrl train` (config and settings).
@@ -71,31 +78,41 @@ def kill_and_resume(
     """
     reference = folder / "uninterrupted"
     process = _start([*arguments, "--out", str(reference)], cwd)
-    _wait_until(process, reference)
-    begin = time.monotonic()
+    _wait_for_folder(process, reference)
+    created = time.monotonic()
+    _wait_for_checkpoint(process, reference)
+    first_checkpoint = time.monotonic()
     _finish(process)
-    duration = time.monotonic() - begin
+    end = time.monotonic()
     expected = (reference / METRICS).read_bytes()
     rng = np.random.default_rng(seed)
     identical = mid_run = 0
     for index in range(runs):
         path = folder / f"killed-{index}"
-        mid_run += _train_and_kill(arguments, path, rng, duration, cwd)
+        early = index % 4 == 1
+        longest = end - (created if early else first_checkpoint)
+        mid_run += _train_and_kill([*arguments, "--out", str(path)], path, rng, longest, early, cwd)
         _finish(_start(["--resume", str(path)], cwd))
         identical += (path / METRICS).read_bytes() == expected
     return CrashResult(identical, runs, mid_run)
 
 
 def _train_and_kill(
-    arguments: Sequence[str], path: Path, rng: np.random.Generator, duration: float, cwd: Path | None
+    arguments: Sequence[str],
+    path: Path,
+    rng: np.random.Generator,
+    longest: float,
+    early: bool,
+    cwd: Path | None,
 ) -> bool:
     """Leaves a killed run at `path` (one that ended before is repeated); whether it passed a checkpoint."""
     for _ in range(ATTEMPTS):
-        process = _start([*arguments, "--out", str(path)], cwd)
-        _wait_until(process, path)
-        initial = (path / CHECKPOINT).stat().st_mtime_ns
-        if _kill_after(process, float(rng.uniform(0, duration))):
-            return (path / CHECKPOINT).stat().st_mtime_ns != initial
+        process = _start(arguments, cwd)
+        _wait_for_folder(process, path)
+        if not early:
+            _wait_for_checkpoint(process, path)
+        if _kill_after(process, float(rng.uniform(0, longest))):
+            return _has_checkpoint(path)
         shutil.rmtree(path)
     raise RunError(f"{ATTEMPTS} trainings in a row ended before they could be killed; train longer")
 
@@ -108,15 +125,32 @@ def _start(arguments: Sequence[str], cwd: Path | None) -> subprocess.Popen[str]:
     )
 
 
-def _wait_until(process: subprocess.Popen[str], path: Path) -> None:
-    """Waits for the run folder, which appears complete (see `Run.create`)."""
+def _wait_for_folder(process: subprocess.Popen[str], path: Path) -> None:
+    """The folder appears complete, see `Run.create`."""
+    _wait(process, path.exists, "no run folder")
+
+
+def _wait_for_checkpoint(process: subprocess.Popen[str], path: Path) -> None:
+    _wait(process, lambda: _has_checkpoint(path), "no checkpoint")
+
+
+def _has_checkpoint(path: Path) -> bool:
+    """Whether metrics have been made durable, which comes right before the first checkpoint."""
+    return (path / METRICS).exists()
+
+
+def _wait(process: subprocess.Popen[str], ready: Callable[[], bool], missing: str) -> None:
     limit = time.monotonic() + START_LIMIT
-    while not path.exists():
+    while not ready():
         if process.poll() is not None:
+            if ready():
+                return
             _finish(process)
+            raise RunError(f"the training ended and made {missing}")
         if time.monotonic() > limit:
             process.kill()
-            raise RunError(f"the training made no run folder within {START_LIMIT:.0f} s")
+            process.communicate()
+            raise RunError(f"the training made {missing} within {START_LIMIT:.0f} s")
         time.sleep(0.002)
 
 

@@ -171,7 +171,7 @@ class LearnExperiment:
             raise ConfigError(f"agent.name: {error}") from error
         if not (isinstance(cls, type) and issubclass(cls, Agent)):
             raise ConfigError(f"agent.name: {choice.name} is not a dynrl.Agent")
-        config = ConfigInput(choice.config, source="", prefix="agent.config.").build(cls.Config)
+        config: Any = ConfigInput(choice.config, source="", prefix="agent.config.").build(cls.Config)
         try:
             return cls(env, config, seed=seed)
         except (TypeError, ValueError) as error:
