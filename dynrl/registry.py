@@ -55,12 +55,31 @@ ENVS: dict[str, Entry] = _table(
     ),
     Entry("dynrl/DLBAds-v0", _DLB, "ad budget over three platforms, identified from logs", {"system": "ads"}),
 )
-AGENTS: dict[str, Entry] = _table()
+AGENTS: dict[str, Entry] = _table(
+    *(
+        Entry(name, f"dynrl.agents.bandits:{name}", summary)
+        for name, summary in (
+            ("DynLinUCB", "optimism for linear bandits with a hidden state; paper and tight radius"),
+            ("LinUCB", "optimism for linear bandits without a state (OFUL)"),
+            ("DLinUCB", "LinUCB that forgets, for drifting rewards"),
+            ("AR2", "arms as autoregressive chains, alternating and restarting"),
+            ("Exp3", "exponential weights against an adversary"),
+            ("Exp3Batch", "Exp3 that holds each arm for some rounds"),
+            ("UCB1", "optimism for unrelated arms"),
+            ("ExploreThenCommit", "explores for a fixed time, then plays the best"),
+            ("FixedAllocation", "an expert's allocation, for ever"),
+            ("Uniform", "a random action in every round"),
+            ("Clairvoyant", "the best constant action, known beforehand"),
+        )
+    )
+)
 EXPERIMENTS: dict[str, Entry] = _table(
+    Entry("bandits", "dynrl.agents.bandits.experiment:BanditExperiment", "bandit agents compared by regret"),
     Entry("learn", "dynrl.runs.learn:LearnExperiment", "one agent on one environment, several seeds"),
 )
 BENCHMARKS: dict[str, Entry] = _table(
     Entry("core", "dynrl.bench.core:figures", "faces, start-up time and crash safety"),
+    Entry("dlb", "dynrl.agents.bandits.bench:figures", "regret, coverage and speed on dynamical linear bandits"),
 )
 
 _GROUPS = {"dynrl.envs": ENVS, "dynrl.agents": AGENTS, "dynrl.experiments": EXPERIMENTS}

@@ -7,6 +7,7 @@ from dynrl.agents.bandits.arms import UCB1, ExploreThenCommit, ExploreThenCommit
 from dynrl.agents.bandits.constant import (
     Clairvoyant,
     ClairvoyantConfig,
+    Constant,
     FixedAllocation,
     FixedAllocationConfig,
     Uniform,
@@ -15,7 +16,7 @@ from dynrl.agents.bandits.dynlin_bounds import DynLinConstants, DynLinUCBConfig,
 from dynrl.agents.bandits.dynlin_ucb import DynLinUCB
 from dynrl.agents.bandits.exp3 import Exp3, Exp3Batch, Exp3BatchConfig, Exp3Config
 from dynrl.agents.bandits.linucb import DLinUCB, DLinUCBConfig, LinUCB, LinUCBConfig
-from dynrl.agents.bandits.simulation import Simulation, SimulationResult, simulate, simulate_on_noise
+from dynrl.agents.bandits.simulation import Simulation, SimulationResult, agent_after, simulate, simulate_on_noise
 from dynrl.agents.bandits.single_run import SingleRun, single_run
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "BanditAlgorithm",
     "Clairvoyant",
     "ClairvoyantConfig",
+    "Constant",
     "DLinUCB",
     "DLinUCBConfig",
     "DynLinConstants",
@@ -47,6 +49,7 @@ __all__ = [
     "SingleRun",
     "UCB1Config",
     "Uniform",
+    "agent_after",
     "epoch_holds",
     "simulate",
     "simulate_on_noise",

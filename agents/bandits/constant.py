@@ -136,6 +136,13 @@ class FixedAllocation(BanditAgent):
         return cls(actions, seed=seed, **overrides)
 
 
+class Constant(BanditAgent):
+    """Plays the first candidate of its action set for ever."""
+
+    def make_algorithm(self) -> ConstantAlgorithm:
+        return ConstantAlgorithm(self.candidates, np.array(0))
+
+
 class Uniform(BanditAgent):
     """A uniformly random action in every round: pure exploration, and the floor of every comparison."""
 

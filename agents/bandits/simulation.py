@@ -114,8 +114,8 @@ class Simulation:
         self._values = system.value(agent.candidates)
         optimal = system.optimal_value(comparator or agent.action_set)
         self.world = World(system.params, np.asarray(system.h), np.asarray(optimal))
-        self._schedule = schedule_until(self.algorithm, self.horizon)
-        units = len(self._schedule.holds) if path == "epoch" else self.horizon
+        self.schedule = schedule_until(self.algorithm, self.horizon)
+        units = len(self.schedule.holds) if path == "epoch" else self.horizon
         self._chunk = max(1, min(-(-units // record), MAX_CHUNK))
         self.num_chunks = -(-units // self._chunk)
         self._stride = -(-self.num_chunks // record)
@@ -171,6 +171,11 @@ class Simulation:
             optimal_value=float(self.world.optimal_value),
         )
 
+    def learned_states(self) -> list[Any]:
+        """The algorithm's state of each run, NumPy arrays."""
+        learned = jax.tree.map(np.asarray, self.carry.learned)
+        return [jax.tree.map(lambda leaf, run=run: leaf[run], learned) for run in range(len(self.seeds))]
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Everything needed to continue, as named arrays."""
         arrays = {f"carry/{name}": leaf for name, leaf in flatten_tree(self.carry).items()}
@@ -197,7 +202,7 @@ class _StepPlan:
     """Tables of the step path, made chunk by chunk."""
 
     def __init__(self, simulation: Simulation) -> None:
-        self.owner, self.schedule = simulation, simulation._schedule
+        self.owner, self.schedule = simulation, simulation.schedule
         self.horizon, self.chunk = simulation.horizon, simulation._chunk
         holds = self.schedule.holds
         self.ends = np.cumsum(holds)
@@ -229,7 +234,7 @@ class _EpochPlan:
     """Tables of the epoch path."""
 
     def __init__(self, simulation: Simulation) -> None:
-        self.owner, self.schedule, self.chunk = simulation, simulation._schedule, simulation._chunk
+        self.owner, self.schedule, self.chunk = simulation, simulation.schedule, simulation._chunk
         holds = self.schedule.holds
         self.ends = np.cumsum(holds)
         lengths, self.jump = np.unique(holds, return_inverse=True)
@@ -310,6 +315,20 @@ def simulate(
     simulation = Simulation(system, agent, horizon, seeds, record=record, path=path, comparator=comparator)
     simulation.advance(simulation.num_chunks)
     return simulation.result()
+
+
+def agent_after(agent: BanditAgent, simulation: Simulation, run: int) -> BanditAgent:
+    """`agent` as if it had itself played a finished run: it can advise, be saved, and play on."""
+    holds = simulation.schedule.holds
+    learned = simulation.learned_states()[run]
+    complete = int(complete_holds(simulation.algorithm, simulation.schedule).sum())
+    agent.state = agent.initial_state()._replace(
+        learned=learned,
+        t=np.array(simulation.horizon),
+        epoch=np.array(len(holds)),
+        learned_epochs=np.array(complete),
+    )
+    return agent
 
 
 def simulate_on_noise(

@@ -9,6 +9,8 @@ import numpy as np
 from dynrl.agents.bandits.agent import BanditAgent
 from dynrl.bandits import DLBSystem, FiniteSet
 
+BLOCK = 16  # rounds of a hold whose rewards come out of one matrix product
+
 
 class SingleRun(NamedTuple):
     """What happened.
@@ -49,26 +51,46 @@ def single_run(
         noise = np.random.default_rng(seed).standard_normal((horizon, n + 1))
     if noise.shape != (horizon, n + 1):
         raise ValueError(f"noise has shape {noise.shape}, expected ({horizon}, {n + 1})")
-    A, B, omega, theta, sigma_x, sigma_y, x0 = system.params
-    # z = (next state, reward) in one product; the constant push of a hold is added to its noise once
-    forward = np.zeros((n + 1, n + 1))
-    forward[:n, :n], forward[n, :n] = A, omega
-    push = np.concatenate([B, theta[None]])
-    disturbance = noise * np.concatenate([np.full(n, sigma_x), [sigma_y]])
+    scale = np.concatenate([np.full(n, system.sigma_x), [system.sigma_y]])
+    shocks = (noise * scale).reshape(-1)
+    responses = [hold_response(system, rounds) for rounds in range(1, min(BLOCK, horizon) + 1)]
     rewards, actions = np.empty(horizon), np.empty((horizon, system.d))
-    z = np.concatenate([x0, [0.0]])
+    x = system.params.x0
     candidates = agent.candidates if isinstance(agent.action_set, FiniteSet) else None
+    act, update = agent.act, agent.update
     t = 0
     while t < horizon:
-        output = agent.act()
+        output = act()
         action = output if candidates is None else candidates[output]
-        end = min(t + agent.rounds_left, horizon)
-        actions[t:end] = action
-        for shock in disturbance[t:end] + push @ action:
-            agent.act()
-            z = forward @ z
-            z += shock
-            rewards[t] = reward = z[n]
-            agent.update(reward)
-            t += 1
-    return SingleRun(rewards, actions, z[:n])
+        rounds = min(agent.rounds_left, BLOCK, horizon - t)
+        given = np.concatenate([x, action, shocks[t * (n + 1) : (t + rounds) * (n + 1)]])
+        outcome = responses[rounds - 1] @ given
+        x, rewards[t : t + rounds], actions[t : t + rounds] = outcome[:n], outcome[n:], action
+        for reward in outcome[n:].tolist():
+            act()
+            update(reward)
+        t += rounds
+    return SingleRun(rewards, actions, x)
+
+
+def hold_response(system: DLBSystem, rounds: int) -> np.ndarray:
+    """The linear map of a held action: (x, u, noise of each round) to (state after, reward of each round).
+
+    Returns:
+        `[n + rounds, n + d + rounds·(n + 1)]`; the noise is scaled, ε before η in each round.
+    """
+    n, d = system.n, system.d
+    A, B, omega, theta = system.params[:4]
+    state = np.zeros((n, n + d + rounds * (n + 1)))
+    state[:, :n] = np.eye(n)
+    rows = []
+    for t in range(rounds):
+        offset = n + d + t * (n + 1)
+        row = omega @ state
+        row[n : n + d] += theta
+        row[offset + n] += 1.0
+        rows.append(row)
+        state = A @ state
+        state[:, n : n + d] += B
+        state[:, offset : offset + n] += np.eye(n)
+    return np.concatenate([state, np.stack(rows)])
