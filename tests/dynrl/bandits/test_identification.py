@@ -1,4 +1,4 @@
-"""Identification from logs: exact without noise, honest about its uncertainty with noise, clear about bad logs."""
+"""Identification from logs: exact without noise, honest about uncertainty with it, clear about bad logs."""
 
 import numpy as np
 import pytest
@@ -175,7 +175,7 @@ def test_order_by_the_gap_and_the_system_that_comes_out() -> None:
 
 
 def test_direct_effect_needs_the_correction_by_the_innovation_gain() -> None:
-    """With noise the gain F is real; B̄ alone, without F D, misses the long-run gain by far more than its error."""
+    """With noise the gain F is real; B̄ alone, without F D, misses the long-run gain by half."""
     rng = np.random.default_rng(7)
     A, B, C, D = np.array([[0.7]]), np.array([[0.5]]), np.array([[1.0]]), np.array([[2.0]])
     u, y = simulate_logs(rng, A, B, C, D, steps=20_000, sigma=0.3)
