@@ -255,7 +255,8 @@ def check_final_observation(subject: Subject) -> str:
 
 def check_seeding(subject: Subject) -> None:
     subject = subject.with_short_episodes()
-    trajectories = [list(play(subject.make(), subject.seed, subject.steps // 3)) for _ in range(2)]
+    steps = max(_SHORT, subject.steps // 3)
+    trajectories = [list(play(subject.make(), subject.seed, steps)) for _ in range(2)]
     for (what, first), (_, second) in zip(*trajectories, strict=True):
         found = difference(first, second)
         assert found is None, f"{what} differs between two runs with the same seed: {found}."
@@ -308,7 +309,9 @@ def check_copies(subject: Subject) -> None:
         env = subject.make()
         env.action_space.seed(subject.seed)
         env.reset(seed=subject.seed)
-        env.step(env.action_space.sample())
+        shown = env.step(env.action_space.sample())
+        if shown[2] or shown[3]:
+            env.reset()
         with _as_assertion(f"{how} failed: "):
             twin = duplicate(env)
         _same_continuation(env, twin, subject.seed, f"of a {how}")
@@ -401,7 +404,9 @@ def _same_continuation(env: gymnasium.Env, twin: gymnasium.Env, seed: int, when:
     env.action_space.seed(seed)
     for index in range(_SHORT):
         action = env.action_space.sample()
-        ours, theirs = snapshot(env.step(action)), snapshot(twin.step(action))
+        ours = snapshot(env.step(action))
+        with _as_assertion(f"the episode {when} cannot go on: "):
+            theirs = snapshot(twin.step(action))
         found = difference(ours, theirs)
         assert found is None, f"the episode {when} goes on differently, step {index}: {found}."
         if ours[2] or ours[3]:
