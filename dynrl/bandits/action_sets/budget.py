@@ -30,7 +30,7 @@ class _SharedTotal(ActionSet):
     def linear_argmax(self, w: Any) -> Any:
         w, xp = array_and_namespace(w)
         lower, upper = self._limits()
-        order = xp.argsort(-w, axis=-1, stable=True)
+        order = _descending(w, xp)
         room = xp.broadcast_to(xp.asarray(upper - lower), w.shape)
         if not self.equality:
             room = xp.where(w > 0, room, 0.0)
@@ -86,6 +86,16 @@ class _SharedTotal(ActionSet):
         if not self.equality:
             return lower, highest
         return np.maximum(lower, upper - (upper.sum() - self.total)), highest
+
+
+def _descending(w: Any, xp: Any) -> Any:
+    """Indices that sort w along the last axis from large to small, equal entries in their order."""
+    if xp is np:
+        order = np.argsort(-w, axis=-1)  # several times faster than a stable sort, and the same without ties
+        ordered = np.take_along_axis(w, order, axis=-1)
+        if not (ordered[..., 1:] == ordered[..., :-1]).any():
+            return order
+    return xp.argsort(-w, axis=-1, stable=True)
 
 
 def _unsorted(values: Any, order: Any, xp: Any) -> Any:

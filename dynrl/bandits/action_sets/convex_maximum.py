@@ -20,7 +20,8 @@ def ascend(linear_argmax: Callable[[Array], Array], h_hat: Array, V: Array, beta
     """
     eigenvalues, Q = np.linalg.eigh(V)
     V_inv = (Q / eigenvalues) @ Q.T
-    starts = linear_argmax(np.concatenate([h_hat[None], Q.T, -Q.T, np.eye(len(h_hat))]))
+    along_vectors = linear_argmax(np.concatenate([h_hat[None], Q.T, -Q.T]))
+    starts = np.concatenate([along_vectors, linear_argmax(np.eye(len(h_hat)))])
     values, gradients = _index_and_gradient(starts, h_hat, V_inv, beta)
     order = np.argsort(-values, kind="stable")[:_FOLLOWED]
     best, best_value = starts[order[0]], values[order[0]]
