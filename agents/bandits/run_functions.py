@@ -310,8 +310,23 @@ def _randomness(
     """Standard normals `[B, size]` for the system, and what the algorithm asks for, `[B, r]`."""
     env_keys, agent_keys = keys
     kind, count = algorithm.draw
-    noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, counter), (size,)))(env_keys)
+    noise = counter_normals(env_keys, counter, size)
     if kind == "none":
         return noise, jnp.zeros((len(agent_keys), 0))
     sampler = jax.random.uniform if kind == "uniform" else jax.random.normal
     return noise, jax.vmap(lambda key: sampler(jax.random.fold_in(key, counter), (count,)))(agent_keys)
+
+
+def counter_normals(keys: Array, counter: Array, size: int) -> Array:
+    """Standard normals `[B, size]`, number i of key k being a hash of (k, counter·size + i).
+
+    Threefry is a counter-based generator: `fold_in(key, count)` already is 64 random bits. Asking for them directly,
+    with the runs along the last axis, takes half the time of `random.normal` on a key that was folded first, and that
+    is most of a simulated round.
+    """
+    counts = jnp.uint32(counter) * jnp.uint32(size) + jnp.arange(size, dtype=jnp.uint32)
+    hash_all = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
+    words = jax.random.key_data(hash_all(keys, counts)).astype(jnp.uint64)
+    bits = (words[..., 0] << 32 | words[..., 1]) >> 11
+    uniform = bits * 2.0**-52 + (2.0**-53 - 1.0)  # in (-1, 1), symmetric, never an end
+    return (jnp.sqrt(2.0) * jax.scipy.special.erfinv(uniform)).T
