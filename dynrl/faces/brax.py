@@ -98,7 +98,7 @@ class BraxEnv(Env):
         low, high = np.where(finite, low, -1), np.where(finite, high, 1)
         action = action.reshape(space.shape)
         mapped = low + (jnp.clip(action, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
-        return jnp.where(finite, mapped, action).astype(space.dtype)
+        return jnp.where(finite, mapped, action).astype(jax.dtypes.canonicalize_dtype(space.dtype))
 
 
 def _flat(observation: Any) -> jax.Array:

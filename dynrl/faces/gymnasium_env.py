@@ -109,7 +109,8 @@ class GymnasiumEnv(gymnasium.Env):
             raise ResetNeeded(f"cannot step: {why}; call reset() first.")
         checked = self.func_env.check_actions(as_array(action)[None])[0]
         with jax.enable_x64(self.func_env.x64):
-            self._episode, outcome = _advance(self.func_env, self._episode, checked, self._running_params())
+            self._episode, shown = _advance(self.func_env, self._episode, checked, self._running_params())
+        outcome = jax.tree.map(np.asarray, shown)
         terminated, truncated = bool(outcome.terminated), bool(outcome.truncated)
         self._ended = terminated or truncated
         observation = conversion.to_single(self.observation_space, outcome.observation)

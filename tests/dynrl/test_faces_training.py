@@ -59,13 +59,13 @@ def test_brax_ppo_learns_the_registered_bandit():
     env = BraxEnv(make_functional(BANDIT, **SETTINGS))
     make_policy, trained, metrics = ppo.train(
         environment=env,
-        num_timesteps=100_000,
+        num_timesteps=40_000,
         episode_length=env.episode_length,
         num_envs=64,
         unroll_length=20,
-        batch_size=32,
-        num_minibatches=2,
-        num_updates_per_batch=8,
+        batch_size=16,
+        num_minibatches=4,
+        num_updates_per_batch=4,
         learning_rate=3e-3,
         entropy_cost=0.0,
         discounting=0.9,
