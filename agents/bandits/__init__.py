@@ -16,7 +16,13 @@ from dynrl.agents.bandits.dynlin_bounds import DynLinConstants, DynLinUCBConfig,
 from dynrl.agents.bandits.dynlin_ucb import DynLinUCB
 from dynrl.agents.bandits.exp3 import Exp3, Exp3Batch, Exp3BatchConfig, Exp3Config
 from dynrl.agents.bandits.linucb import DLinUCB, DLinUCBConfig, LinUCB, LinUCBConfig
-from dynrl.agents.bandits.simulation import Simulation, SimulationResult, agent_after, simulate, simulate_on_noise
+from dynrl.agents.bandits.simulation import (
+    Simulation,
+    SimulationResult,
+    agent_after,
+    simulate,
+    simulate_on_noise,
+)
 from dynrl.agents.bandits.single_run import SingleRun, single_run
 
 __all__ = [

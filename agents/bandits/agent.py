@@ -26,7 +26,7 @@ class RunState(NamedTuple):
         learned_epochs: epochs that gave a sample.
         left: rounds left of the running hold.
         hold: length of the running hold.
-        index: candidate that is held (−1 where the action set has no list of candidates).
+        candidate: index of what is held (−1 where the action set has no list of candidates).
         action: `[d]`, what is held.
         sample: reduction of the hold's rewards so far.
         spoiled: a reward of this hold was skipped, so it will give no sample.
@@ -41,7 +41,7 @@ class RunState(NamedTuple):
     learned_epochs: np.ndarray
     left: np.ndarray
     hold: np.ndarray
-    index: np.ndarray
+    candidate: np.ndarray
     action: np.ndarray
     sample: np.ndarray
     spoiled: np.ndarray
@@ -98,7 +98,8 @@ class BanditAgent(Agent):
         if not isinstance(env, ActionSet):
             super().__init__(env, config, seed=seed, **overrides)
             return
-        self.env, self.observation_space, self.action_space = None, None, env.to_gym_space()
+        self.env = self.observation_space = None  # type: ignore[assignment]
+        self.action_space = env.to_gym_space()
         self.action_set = env
         self.config = self._make_config(config, overrides)
         self.seed = seed
@@ -136,7 +137,7 @@ class BanditAgent(Agent):
             learned_epochs=zero,
             left=zero,
             hold=zero,
-            index=np.array(-1),
+            candidate=np.array(-1),
             action=np.zeros(self.action_set.dimension),
             sample=np.zeros(()),
             spoiled=false,
@@ -177,7 +178,7 @@ class BanditAgent(Agent):
         self.learned, self.extra = state.learned, state.extra
         self.t, self.epoch = int(state.t), int(state.epoch)
         self.learned_epochs = int(state.learned_epochs)
-        self._left, self._hold, self._index = int(state.left), int(state.hold), int(state.index)
+        self._left, self._hold, self._index = int(state.left), int(state.hold), int(state.candidate)
         self._action = np.array(state.action, np.float64)
         self._sample = float(state.sample)
         self._spoiled, self._awaiting = bool(state.spoiled), bool(state.awaiting)

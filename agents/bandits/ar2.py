@@ -149,7 +149,9 @@ class AR2(BanditAgent):
         if scale is None:
             c0_squared = 0.0
             if not degenerate:
-                c0_squared = 4 * math.log(1 / (c.alpha * c.sigma)) + 4 * math.log(restart) + 2 * math.log(4 * count)
+                c0_squared = (
+                    4 * math.log(1 / (c.alpha * c.sigma)) + 4 * math.log(restart) + 2 * math.log(4 * count)
+                )
             scale = 24.0 * math.sqrt(max(c0_squared, 0.0))
         return AR2Algorithm(
             actions=self.candidates,
@@ -160,7 +162,9 @@ class AR2(BanditAgent):
         )
 
     @classmethod
-    def from_system(cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any) -> Self:
+    def from_system(
+        cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any
+    ) -> Self:
         """α = ρ(A) and the true noise of a known system."""
         told = {"alpha": system.bounds().rho, "sigma": max(system.sigma_x, system.sigma_y)}
         return cls(actions, seed=seed, **{**told, **overrides})

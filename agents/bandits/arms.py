@@ -105,7 +105,9 @@ class UCB1(BanditAgent):
         return UCB1Algorithm(self.candidates, self.config.reward_range * math.sqrt(self.config.exploration))
 
     @classmethod
-    def from_system(cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any) -> Self:
+    def from_system(
+        cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any
+    ) -> Self:
         """The range of steady-state values of a known system, widened by its noise."""
         agent = cls(actions, seed=seed, **overrides)
         if "reward_range" in overrides:
@@ -224,6 +226,8 @@ class ExploreThenCommit(BanditAgent):
         return index, self.candidates[index]
 
     @classmethod
-    def from_system(cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any) -> Self:
+    def from_system(
+        cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any
+    ) -> Self:
         """Needs nothing of the system but time to settle: a hundred rounds per candidate by default."""
         return cls(actions, seed=seed, **overrides)

@@ -114,7 +114,9 @@ class FixedAllocation(BanditAgent):
     def make_algorithm(self) -> ConstantAlgorithm:
         allocation = clipped_allocation(self.config)
         if len(allocation) != self.action_set.dimension:
-            raise ValueError(f"{len(allocation)} shares for actions with {self.action_set.dimension} coordinates")
+            raise ValueError(
+                f"{len(allocation)} shares for actions with {self.action_set.dimension} coordinates"
+            )
         if isinstance(self.action_set, FiniteSet):
             matches = np.abs(self.candidates - allocation).max(-1) <= 1e-9
             if not matches.any():
@@ -124,12 +126,16 @@ class FixedAllocation(BanditAgent):
                 )
             return ConstantAlgorithm(self.candidates, np.array(int(matches.argmax())))
         if not self.action_set.contains(allocation):
-            raise ValueError(f"the allocation {allocation} is not feasible: {self.action_set.violation(allocation)}")
+            raise ValueError(
+                f"the allocation {allocation} is not feasible: {self.action_set.violation(allocation)}"
+            )
         self.candidates = allocation[None]
         return ConstantAlgorithm(self.candidates, np.array(0))
 
     @classmethod
-    def from_system(cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any) -> Self:
+    def from_system(
+        cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any
+    ) -> Self:
         """The expert needs nothing of the system; over a finite set, its own allocation becomes the only action."""
         if isinstance(actions, FiniteSet):
             actions = FiniteSet(clipped_allocation(FixedAllocationConfig(**overrides))[None])
@@ -150,7 +156,9 @@ class Uniform(BanditAgent):
         return UniformAlgorithm(self.candidates, np.array(0))
 
     @classmethod
-    def from_system(cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any) -> Self:
+    def from_system(
+        cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any
+    ) -> Self:
         """Uniform play needs nothing of the system."""
         return cls(actions, seed=seed, **overrides)
 
@@ -178,6 +186,8 @@ class Clairvoyant(BanditAgent):
         return ConstantAlgorithm(self.candidates, np.array(int((self.candidates @ h).argmax())))
 
     @classmethod
-    def from_system(cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any) -> Self:
+    def from_system(
+        cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any
+    ) -> Self:
         """Reads h off a known system."""
         return cls(actions, seed=seed, **{"h": tuple(system.h.tolist()), **overrides})

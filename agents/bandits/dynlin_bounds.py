@@ -88,11 +88,15 @@ class DynLinUCBConfig:
         ends = self.rho_bar if isinstance(self.rho_bar, tuple) else (self.stability,)
         for end in ends:
             if not 0.0 <= end < 1.0:
-                raise ValueError(f"rho_bar must be in [0, 1), got {end}: only a stable system settles during a hold")
+                raise ValueError(
+                    f"rho_bar must be in [0, 1), got {end}: only a stable system settles during a hold"
+                )
         if ends[0] > ends[-1]:
             raise ValueError(f"rho_bar as an interval must be (low, high), got {self.rho_bar}")
         if not self.phi_bar >= 1.0 or math.isinf(self.phi_bar):
-            raise ValueError(f"phi_bar must be a finite number ≥ 1 (the power 0 of A has norm 1), got {self.phi_bar}")
+            raise ValueError(
+                f"phi_bar must be a finite number ≥ 1 (the power 0 of A has norm 1), got {self.phi_bar}"
+            )
         for name in ("theta_bar", "omega_bar", "b_bar", "x0_norm", "x_noise", "sigma", "beta_scale"):
             check_bound(name, getattr(self, name))
         for name in ("u_bar", "ts_scale"):
@@ -167,7 +171,9 @@ class DynLinConstants(NamedTuple):
         if x_bar == "paper":
             state_bound = u_bar / (1.0 - rho)
         elif x_bar == "auto":
-            state_bound = config.phi_bar * (config.x0_norm + config.b_bar * u_bar / (1.0 - rho)) + config.x_noise
+            state_bound = (
+                config.phi_bar * (config.x0_norm + config.b_bar * u_bar / (1.0 - rho)) + config.x_noise
+            )
         else:
             state_bound = float(x_bar)
         bias = config.omega_bar * config.phi_bar * (u_bar * config.b_bar / (1.0 - rho) + state_bound)

@@ -17,7 +17,7 @@ from dynrl.agents.bandits.dynlin_bounds import DynLinConstants, DynLinUCBConfig,
 from dynrl.agents.bandits.linear_algebra import first_best, matvec, quadratic_forms
 from dynrl.agents.bandits.ridge import RidgeState, ridge_init, ridge_refresh, ridge_update
 from dynrl.agents.bandits.validation import check_in, check_probability
-from dynrl.bandits import ActionSet, DLBSystem
+from dynrl.bandits import DLBSystem
 
 
 @jax.tree_util.register_dataclass
@@ -117,14 +117,14 @@ class SettlingStatistics(NamedTuple):
     `difference` is the last reward of a hold minus the one before it; `change` the action minus the previous hold's.
 
     Attributes:
-        count: holds.
+        holds: how many.
         squares: Σ difference².
         cross: Σ difference·change, `[d]`.
         moment: Σ change·changeᵀ, `[d, d]`.
         previous_action: action of the previous hold, `[d]`.
     """
 
-    count: np.ndarray
+    holds: np.ndarray
     squares: np.ndarray
     cross: np.ndarray
     moment: np.ndarray
@@ -215,7 +215,9 @@ class DynLinUCB(BanditAgent):
     def make_algorithm(self) -> DynLinAlgorithm:
         config = self.config
         if len(self.candidates) == 0 and (config.index == "ts" or config.first_action == "random"):
-            raise ValueError(f'index="ts" and first_action="random" need finitely many actions, not {self.action_set}')
+            raise ValueError(
+                f'index="ts" and first_action="random" need finitely many actions, not {self.action_set}'
+            )
         return DynLinAlgorithm(
             actions=self.candidates,
             constants=DynLinConstants.of(config, self.action_set.max_norm()),
@@ -239,7 +241,7 @@ class DynLinUCB(BanditAgent):
         sums = self.extra
         if self._hold > 1 and self.epoch > 1:
             difference = reward - self._previous_reward
-            sums = sums._replace(count=sums.count + 1.0, squares=sums.squares + difference * difference)
+            sums = sums._replace(holds=sums.holds + 1.0, squares=sums.squares + difference * difference)
             if self._action is not sums.previous_action:
                 change = self._action - sums.previous_action
                 cross, moment = sums.cross + difference * change, sums.moment + change[:, None] * change
@@ -279,7 +281,11 @@ class DynLinUCB(BanditAgent):
                 `"asymptotic"`: z·σ̂·‖u‖_{V⁻¹} with σ̂ from the residuals: narrower, for one look at `level`.
         """
         check_in("method", method, ("uniform", "asymptotic"))
-        vector = self.candidates[action] if isinstance(action, (int, np.integer)) else np.asarray(action, np.float64)
+        vector = (
+            self.candidates[action]
+            if isinstance(action, (int, np.integer))
+            else np.asarray(action, np.float64)
+        )
         if vector.shape != (self.action_set.dimension,):
             raise ValueError(f"action has shape {vector.shape}, expected ({self.action_set.dimension},)")
         value = float(vector @ self.h_hat)
@@ -359,15 +365,21 @@ class DynLinUCB(BanditAgent):
         if self.epoch:
             raise RuntimeError("warm_start() after the first round: call it on a new agent")
         if h.shape != (d,) or moment.shape != (d, d):
-            raise ValueError(f"h0 and V0 must have shapes ({d},) and ({d}, {d}), got {h.shape} and {moment.shape}")
+            raise ValueError(
+                f"h0 and V0 must have shapes ({d},) and ({d}, {d}), got {h.shape} and {moment.shape}"
+            )
         if not (np.isfinite(h).all() and np.isfinite(moment).all()):
             raise ValueError("h0 and V0 must be finite")
-        if not np.allclose(moment, moment.T) or np.linalg.eigvalsh(moment)[0] < -1e-9 * max(1.0, abs(moment).max()):
+        if not np.allclose(moment, moment.T) or np.linalg.eigvalsh(moment)[0] < -1e-9 * max(
+            1.0, abs(moment).max()
+        ):
             raise ValueError("V0 must be symmetric positive semi-definite: it is a sum of uuᵀ over samples")
         V, V_inverse, b, _, _, energy = self.learned
         V, b = V + moment, b + moment @ h
         log_det = np.linalg.slogdet(V)[1] - d * math.log(self.algorithm.constants.lambda_)
-        self.learned = ridge_refresh(RidgeState(V, V_inverse, b, h, np.float64(log_det), energy + h @ moment @ h))
+        self.learned = ridge_refresh(
+            RidgeState(V, V_inverse, b, h, np.float64(log_det), energy + h @ moment @ h)
+        )
         return self
 
     def warm_start_from_log(self, actions: Any, rewards: Any) -> int:
@@ -388,7 +400,9 @@ class DynLinUCB(BanditAgent):
         if self.epoch:
             raise RuntimeError("warm_start_from_log() after the first round: call it on a new agent")
         if u.ndim != 2 or u.shape[1] != d or y.shape != u.shape[:1]:
-            raise ValueError(f"actions and rewards must have shapes (T, {d}) and (T,), got {u.shape} and {y.shape}")
+            raise ValueError(
+                f"actions and rewards must have shapes (T, {d}) and (T,), got {u.shape} and {y.shape}"
+            )
         if not (np.isfinite(u).all() and np.isfinite(y).all()):
             raise ValueError("the log holds NaN or infinite entries")
         changes = np.flatnonzero((u[1:] != u[:-1]).any(-1)) + 1

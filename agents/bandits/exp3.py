@@ -124,7 +124,7 @@ class Exp3(BanditAgent):
     **What differs.** Nothing; rewards outside the stated bound are clipped, counted (`clipped`) and reported once.
     """
 
-    Config: type = Exp3Config
+    Config: ClassVar[type] = Exp3Config
     algorithm: Exp3Algorithm
     learned: Exp3State
 
@@ -153,13 +153,15 @@ class Exp3(BanditAgent):
         import warnings
 
         warnings.warn(
-            f"the reward {reward:.4g} lies beyond ±2·reward_bound = ±{2 * self.config.reward_bound:.4g}; it was clipped, "
-            "as all further ones will be (counted in `clipped`)",
+            f"the reward {reward:.4g} lies beyond ±2·reward_bound = ±{2 * self.config.reward_bound:.4g}; it was "
+            "clipped, as all further ones will be (counted in `clipped`)",
             stacklevel=4,
         )
 
     @classmethod
-    def from_system(cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any) -> Self:
+    def from_system(
+        cls, system: DLBSystem, actions: Any, T: int, *, seed: int | None = None, **overrides: Any
+    ) -> Self:
         """M̄ = (Θ + ΩB̄/(1−ρ̄))·Ū from the true bounds of a known system."""
         agent = cls(actions, seed=seed, **{"horizon": T, **cls._told(system, T), **overrides})
         if "reward_bound" in overrides:

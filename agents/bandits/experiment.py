@@ -14,9 +14,9 @@ import numpy as np
 from dynrl import registry
 from dynrl.agents.bandits.agent import BanditAgent
 from dynrl.agents.bandits.constant import Constant
-from dynrl.bandits import FiniteSet
 from dynrl.agents.bandits.report import AgentSummary, print_report, regret_curves, summarise
 from dynrl.agents.bandits.simulation import Simulation, SimulationResult
+from dynrl.bandits import FiniteSet
 from dynrl.config import from_mapping, to_mapping
 from dynrl.errors import ConfigError
 from dynrl.plotting import plot_curves
@@ -74,7 +74,9 @@ class BanditExperiment:
             env = registry.make_functional(config.env, **config.env_kwargs)
             self.system, self.action_set = env.system, env.action_set  # type: ignore[attr-defined]
         except AttributeError:
-            raise ConfigError(f"env {config.env!r} is not a dynamical linear bandit: it has no linear system") from None
+            raise ConfigError(
+                f"env {config.env!r} is not a dynamical linear bandit: it has no linear system"
+            ) from None
         except (TypeError, ValueError) as error:
             raise ConfigError(f"env {config.env!r}: {error}") from None
         self.agents = {label: self._make_agent(label, settings) for label, settings in config.agents.items()}
@@ -84,14 +86,18 @@ class BanditExperiment:
         settings = dict(settings)
         name = settings.pop("agent", None)
         if name is None:
-            raise ConfigError(f"agents.{label} has no key 'agent' naming the algorithm, e.g. agent: DynLinUCB")
+            raise ConfigError(
+                f"agents.{label} has no key 'agent' naming the algorithm, e.g. agent: DynLinUCB"
+            )
         try:
             kind = registry.find_agent(name)
         except ValueError as error:
             raise ConfigError(f"agents.{label}: {error}") from None
         if not (isinstance(kind, type) and issubclass(kind, BanditAgent) and hasattr(kind, "from_system")):
             raise ConfigError(f"agents.{label}: {name} is not a bandit agent with from_system()")
-        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        settings = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+        }
         try:
             agent = kind.from_system(self.system, self.action_set, self.config.horizon, **settings)
             from_mapping(kind.Config, to_mapping(agent.config), f"agents.{label}")
@@ -133,7 +139,9 @@ class BanditExperiment:
                     seconds[label] += time.perf_counter() - started
                     for record in range(logged, len(result.times)):
                         run.log(number * horizon + int(result.times[record]), _row(label, result, record))
-                    run.checkpoint(number * horizon + simulation.rounds_done, self.state(), {"seconds": seconds})
+                    run.checkpoint(
+                        number * horizon + simulation.rounds_done, self.state(), {"seconds": seconds}
+                    )
                     headline = f"{label}: regret {result.pseudo_regret[:, -1].mean():.4g}"
                     progress.advance(simulation.rounds_done - before, headline)
         self.report(run, seconds)
@@ -183,7 +191,12 @@ class BanditExperiment:
         for row in self.summaries():
             player = Constant(FiniteSet(np.asarray([row.recommended])))
             fresh = Simulation(
-                self.system, player, rounds, np.arange(seed, seed + episodes), record=2, comparator=self.action_set
+                self.system,
+                player,
+                rounds,
+                np.arange(seed, seed + episodes),
+                record=2,
+                comparator=self.action_set,
             )
             fresh.advance(fresh.num_chunks)
             regret = fresh.result().reward_regret[:, -1]
@@ -195,7 +208,9 @@ class BanditExperiment:
         """Mean pseudo-regret over rounds with bootstrap bands, one line per agent, seeds of all runs together."""
         collected: dict[str, list[SimulationResult]] = {}
         for run in runs:
-            experiment = BanditExperiment(from_mapping(BanditComparison, _config_of(run), str(run.config_path)))
+            experiment = BanditExperiment(
+                from_mapping(BanditComparison, _config_of(run), str(run.config_path))
+            )
             experiment._restore(run)
             for label, simulation in experiment.simulations.items():
                 result = simulation.result()
@@ -225,7 +240,9 @@ def _config_of(run: Run) -> dict[str, Any]:
 def _row(label: str, result: SimulationResult, record: int) -> dict[str, float | str]:
     def mean_and_error(values: np.ndarray) -> tuple[float, float]:
         column = values[:, record]
-        return float(column.mean()), float(column.std(ddof=1) / np.sqrt(len(column))) if len(column) > 1 else 0.0
+        return float(column.mean()), float(column.std(ddof=1) / np.sqrt(len(column))) if len(
+            column
+        ) > 1 else 0.0
 
     pseudo, error = mean_and_error(result.pseudo_regret)
     return {

@@ -22,7 +22,11 @@ def matvec(matrix: Array, vector: Array) -> Array:
 
 def inner(left: Array, right: Array) -> Array:
     """`[k] · [k]`."""
-    return left @ right if isinstance(left, np.ndarray) and isinstance(right, np.ndarray) else (left * right).sum()
+    return (
+        left @ right
+        if isinstance(left, np.ndarray) and isinstance(right, np.ndarray)
+        else (left * right).sum()
+    )
 
 
 def rank_one_inverse(inverse: Array, vector: Array) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -206,8 +206,8 @@ class LinUCB(BanditAgent):
     the bias term; `"plain"` is λ = 1, S = Θ, s = 1, T in place of t and the budget's norm bound.
     """
 
-    Config: type = LinUCBConfig
-    algorithm_class: type[LinUCBAlgorithm] = LinUCBAlgorithm
+    Config: ClassVar[type] = LinUCBConfig
+    algorithm_class: ClassVar[type[LinUCBAlgorithm]] = LinUCBAlgorithm
 
     def make_algorithm(self) -> LinUCBAlgorithm:
         c = self.config
@@ -237,7 +237,13 @@ class LinUCB(BanditAgent):
         check_in("setting", setting, ("dynlin", "plain"))
         bounds = system.bounds()
         if setting == "plain":
-            told = {"h_bar": bounds.theta, "noise_scale": 1.0, "lambda_": 1.0, "fixed_horizon": True, "u_bar": 1.5}
+            told = {
+                "h_bar": bounds.theta,
+                "noise_scale": 1.0,
+                "lambda_": 1.0,
+                "fixed_horizon": True,
+                "u_bar": 1.5,
+            }
         else:
             config = DynLinUCBConfig(
                 rho_bar=bounds.rho,

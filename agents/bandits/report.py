@@ -34,7 +34,13 @@ class RegretStatistics:
     def of(cls, values: np.ndarray) -> RegretStatistics:
         """Statistics of `[B]` final regrets."""
         low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
-        return cls(float(values.mean()), float(median), float(values.std(ddof=len(values) > 1)), float(low), float(high))
+        return cls(
+            float(values.mean()),
+            float(median),
+            float(values.std(ddof=len(values) > 1)),
+            float(low),
+            float(high),
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,9 @@ def print_report(rows: Sequence[AgentSummary], horizon: int, runs: int) -> None:
     for row in rows:
         interval = "-" if row.interval is None else f"[{row.interval[0]:.4f}, {row.interval[1]:.4f}]"
         allocation = ", ".join(f"{value:.3g}" for value in row.recommended)
-        advice.add_row(row.label, f"({allocation})", f"{row.agreement:.0%}", f"{row.recommended_value:.4f}", interval)
+        advice.add_row(
+            row.label, f"({allocation})", f"{row.agreement:.0%}", f"{row.recommended_value:.4f}", interval
+        )
     # a pipe has no width: let the table be as wide as it is
     if not console.is_terminal:
         console = Console(width=140)

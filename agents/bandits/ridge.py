@@ -33,7 +33,9 @@ class RidgeState(NamedTuple):
 def ridge_init(dimension: int, lambda_: float) -> RidgeState:
     """No samples yet."""
     eye = np.eye(dimension)
-    return RidgeState(lambda_ * eye, eye / lambda_, np.zeros(dimension), np.zeros(dimension), np.zeros(()), np.zeros(()))
+    return RidgeState(
+        lambda_ * eye, eye / lambda_, np.zeros(dimension), np.zeros(dimension), np.zeros(()), np.zeros(())
+    )
 
 
 def ridge_update(state: RidgeState, action: Array, sample: Array) -> RidgeState:

@@ -1,15 +1,15 @@
 """Many runs of a bandit algorithm on a dynamical linear bandit at once, compiled.
 
-Two paths give the same law. The step path advances every round and takes any algorithm. The epoch path jumps over a
-whole hold, whose end is Gaussian given its start, with one draw; it takes algorithms that learn from the last reward
-of a hold or from the hold's mean. All statistics are float64.
+Two paths give the same law. The step path advances every round and takes any algorithm. The epoch path jumps
+over a whole hold, whose end is Gaussian given its start, with one draw; it takes algorithms that learn from
+the last reward of a hold or from the hold's mean. All statistics are float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ from dynrl.agents.bandits.run_functions import (
 )
 from dynrl.bandits import ActionSet, DLBSystem
 from dynrl.runs.checkpoint import flatten_tree, unflatten_tree
+
+AgentT = TypeVar("AgentT", bound=BanditAgent)
 
 MAX_CHUNK = 8192  # rounds or holds between two refreshes of an inverse from its master copy
 
@@ -106,7 +108,9 @@ class Simulation:
             raise ValueError("expected horizon ≥ 0, record ≥ 1 and at least one seed")
         system.require_dimension(agent.action_set)
         if len(agent.candidates) == 0:
-            raise ValueError(f"simulate() needs finitely many actions, but {agent.action_set} has no candidates list")
+            raise ValueError(
+                f"simulate() needs finitely many actions, but {agent.action_set} has no candidates list"
+            )
         if path == "epoch" and agent.algorithm.sample == "tail_mean":
             raise ValueError(f'{type(agent).__name__} learns from part of a hold: use path="step"')
         self.system, self.algorithm, self.path = system, agent.algorithm, path
@@ -317,7 +321,7 @@ def simulate(
     return simulation.result()
 
 
-def agent_after(agent: BanditAgent, simulation: Simulation, run: int) -> BanditAgent:
+def agent_after(agent: AgentT, simulation: Simulation, run: int) -> AgentT:
     """`agent` as if it had itself played a finished run: it can advise, be saved, and play on."""
     holds = simulation.schedule.holds
     learned = simulation.learned_states()[run]

@@ -1,4 +1,4 @@
-"""One run of a bandit agent on a dynamical linear bandit in plain NumPy: the reference that the compiled paths equal."""
+"""One run of a bandit agent on a dynamical linear bandit in plain NumPy; the compiled paths equal it."""
 
 from __future__ import annotations
 
