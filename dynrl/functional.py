@@ -51,7 +51,7 @@ class FunctionalEnv(FuncEnv):
     gymnasium_class: ClassVar[str | None] = None
 
     @cached_property
-    def default_params(self) -> Any:
+    def default_params(self) -> Any:  # type: ignore[override]
         """The world's constants as a pytree of read-only NumPy arrays, from `get_default_params()`."""
         with jax.enable_x64(self.x64):
             return jax.tree.map(_read_only, self.get_default_params())
@@ -68,7 +68,7 @@ class FunctionalEnv(FuncEnv):
         """Return the `info` of a step: a dict (may be nested) of arrays."""
         return {}
 
-    def render_image(self, state: Any, params: Any = None) -> np.ndarray:
+    def render_image(self, state: Any, params: Any = None) -> np.ndarray:  # type: ignore[override]
         """Return an image `[H, W, 3]` uint8 of the state. Runs in NumPy, outside compiled code."""
         raise NotImplementedError(f"{type(self).__name__} offers no picture; its render_modes are empty.")
 
@@ -110,7 +110,7 @@ def require_functional(env: Any) -> FunctionalEnv:
             "dynrl.make_functional(name) builds a registered one."
         )
     name = type(env).__name__
-    if not dataclasses.is_dataclass(env) or not type(env).__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if not dataclasses.is_dataclass(env) or not type(env).__dataclass_params__.frozen:
         raise TypeError(f"{name} must be a frozen dataclass: decorate it with @dataclass(frozen=True).")
     try:
         hash(env)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium import spaces
+from gymnasium import Space, spaces
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dynrl.faces.episode import Episode, advance, begin
@@ -44,13 +44,8 @@ class BraxEnv(Env):
 
     def __init__(self, func_env: FunctionalEnv, params: Any = None):
         self.func_env = require_functional(func_env)
-        for kind in ("action", "observation"):
-            space = getattr(func_env, f"{kind}_space")
-            if not isinstance(space, spaces.Box):
-                raise TypeError(
-                    f"BraxEnv needs a Box {kind} space, {type(func_env).__name__} has {space}; "
-                    "Brax's trainers know no other. Choose a continuous variant, or an SB3/SBX algorithm."
-                )
+        self._action_space = self._box("action", func_env.action_space)
+        self._observation_space = self._box("observation", func_env.observation_space)
         self.params = checked_params(func_env, params)
         self.episode_length = func_env.horizon
 
@@ -79,20 +74,28 @@ class BraxEnv(Env):
     @property
     def observation_size(self) -> int:
         """Length of the flattened observation."""
-        return int(np.prod(self.func_env.observation_space.shape))
+        return int(np.prod(self._observation_space.shape))
 
     @property
     def action_size(self) -> int:
         """Length of the flattened action."""
-        return int(np.prod(self.func_env.action_space.shape))
+        return int(np.prod(self._action_space.shape))
 
     @property
     def backend(self) -> str:
         """Brax asks which physics engine computes: none of its own."""
         return "dynrl"
 
+    def _box(self, kind: str, space: Space) -> spaces.Box:
+        if not isinstance(space, spaces.Box):
+            raise TypeError(
+                f"BraxEnv needs a Box {kind} space, {type(self.func_env).__name__} has {space}; "
+                "Brax's trainers know no other. Choose a continuous variant, or an SB3/SBX algorithm."
+            )
+        return space
+
     def _to_bounds(self, action: jax.Array) -> jax.Array:
-        space = self.func_env.action_space
+        space = self._action_space
         low, high = (bound.astype(np.float32) for bound in (space.low, space.high))
         finite = np.isfinite(low) & np.isfinite(high)
         low, high = np.where(finite, low, -1), np.where(finite, high, 1)
@@ -113,4 +116,4 @@ def _device_put_replicated(tree: Any, devices: Sequence[jax.Device]) -> Any:
 # Brax's trainers (up to 0.14.2) call a function that JAX 0.10 removed:
 # https://github.com/google/brax/issues/671
 if getattr(jax, "device_put_replicated", None) is None:
-    jax.device_put_replicated = _device_put_replicated  # type: ignore[attr-defined]
+    jax.device_put_replicated = _device_put_replicated  # type: ignore[assignment]

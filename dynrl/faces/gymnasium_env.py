@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import jax
@@ -41,11 +41,9 @@ class GymnasiumEnv(gymnasium.Env):
         ValueError: `params` of another structure or shape; unknown render mode.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
-
     def __init__(self, func_env: FunctionalEnv, params: Any = None, render_mode: str | None = None):
         self.func_env = require_functional(func_env)
-        self.metadata = dict(func_env.metadata)  # type: ignore[misc]
+        self.metadata = dict(func_env.metadata)
         self.render_mode = checked_render_mode(func_env, render_mode)
         self.observation_space = deepcopy(func_env.observation_space)
         self.action_space = deepcopy(func_env.action_space)
@@ -116,7 +114,7 @@ class GymnasiumEnv(gymnasium.Env):
         observation = conversion.to_single(self.observation_space, outcome.observation)
         return observation, float(outcome.reward), terminated, truncated, conversion.single_info(outcome.info)
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Return the picture `[H, W, 3]` uint8 of the current state, None without a render mode.
 
         Raises:

@@ -33,8 +33,8 @@ def batched_params(
     default = env.default_params
     if params is None:
         params = default
-    structure = jax.tree.structure(default)
-    if jax.tree.structure(params) != structure:
+    structure: Any = jax.tree.structure(default)
+    if structure != jax.tree.structure(params):
         raise ValueError(
             f"params of {type(env).__name__} have the structure {jax.tree.structure(params)}, "
             f"expected {structure}."

@@ -95,7 +95,7 @@ def rollout(
     if isinstance(key, int):
         key = jax.random.key(key, impl=PRNG)
     keys = _keys(key, num_envs)
-    if env.x64 and not jax.config.jax_enable_x64 and _is_traced((keys, params, policy_state)):
+    if env.x64 and not jax.config.read("jax_enable_x64") and _is_traced((keys, params, policy_state)):
         raise ValueError(
             f"{type(env).__name__} computes in float64, which a jit or vmap in float32 cannot hold: "
             "call the outer function under `with jax.enable_x64(True):`."

@@ -76,7 +76,7 @@ class SB3VecEnv(VecEnv):
         final_observation, final_info = infos.pop("final_obs", None), infos.pop("final_info", {})
         infos.pop("_final_obs", None), infos.pop("_final_info", None)
         rows = _rows(infos, self.num_envs)
-        for index in np.flatnonzero(dones):
+        for index in np.flatnonzero(dones).tolist():
             self.reset_infos[index] = rows[index]
             rows[index] = _row(final_info, index)
             rows[index]["terminal_observation"] = _pick(final_observation, index)

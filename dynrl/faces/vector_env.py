@@ -117,7 +117,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             info, everywhere
         )
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:  # type: ignore[override]
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Play one action per environment, `[N, *shape]`.
 
         Raises:
@@ -138,7 +138,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             return self._jax_result(shown, resetting)
         return self._numpy_result(shown, resetting)
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """Return one picture `[H, W, 3]` per environment, None without a render mode.
 
         Raises:

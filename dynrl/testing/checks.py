@@ -69,7 +69,7 @@ class Subject:
         env = self.functional
         if env is None or "horizon" not in {field.name for field in dataclasses.fields(env) if field.init}:  # type: ignore[arg-type]
             return self
-        short = dataclasses.replace(env, horizon=min(env.horizon or _SHORT_HORIZON, _SHORT_HORIZON))  # type: ignore[type-var]
+        short = _replaced(env, horizon=min(env.horizon or _SHORT_HORIZON, _SHORT_HORIZON))
         return dataclasses.replace(self, functional=short, make=partial(single, short))
 
     def tolerance(self) -> float:
@@ -371,7 +371,7 @@ def _draw_options(env: FunctionalEnv, choices: Mapping[str, Any], subject: Subje
     def try_options(options: dict[str, Any]) -> None:
         drawn.append(options)
         try:
-            variant = dataclasses.replace(env, **options)
+            variant = _replaced(env, **options)
             compiled_equals_eager(variant, subject.seed, subject.tolerance())
             face = single(variant)
             for what, shown in play(face, subject.seed, _SHORT):
@@ -383,6 +383,10 @@ def _draw_options(env: FunctionalEnv, choices: Mapping[str, Any], subject: Subje
 
     try_options()
     return len(drawn)
+
+
+def _replaced(env: FunctionalEnv, **changes: Any) -> FunctionalEnv:
+    return dataclasses.replace(env, **changes)  # type: ignore[type-var]
 
 
 def _vector(subject: Subject, mode: AutoresetMode) -> gymnasium.vector.VectorEnv:

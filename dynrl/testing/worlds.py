@@ -121,7 +121,7 @@ class RandomWalk(FunctionalEnv):
             raise ValueError(f"reset option 'start' is {options['start']!r}, expected two finite numbers.")
         return {**params, "start": start}
 
-    def render_image(self, state: WalkState, params: Any = None) -> np.ndarray:
+    def render_image(self, state: WalkState, params: Any = None) -> np.ndarray:  # type: ignore[override]
         image = np.full((32, 32, 3), 255, np.uint8)
         row, column = np.clip(16 + 14 * np.asarray(state.position) / params["limit"], 0, 31).astype(int)
         image[row, column] = 0

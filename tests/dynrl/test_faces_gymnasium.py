@@ -19,6 +19,8 @@ from dynrl.faces.episode import key_from_seed
 from dynrl.testing.probes import ActionObservationReward, DelayedReward
 from dynrl.testing.worlds import PreciseRandomWalk, RandomWalk
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
 WALK = RandomWalk(horizon=6, limit=100.0)
 PUSH = np.array([0.5, -0.5], np.float32)
 

@@ -19,6 +19,8 @@ from dynrl.faces import lanes
 from dynrl.testing.probes import ActionObservationReward
 from dynrl.testing.worlds import PreciseRandomWalk, RandomWalk
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
 N = 5
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 WORLDS = {

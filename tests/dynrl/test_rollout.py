@@ -9,6 +9,8 @@ from dynrl import VectorEnv, rollout
 from dynrl.testing.probes import ConstantReward, DelayedReward
 from dynrl.testing.worlds import PreciseRandomWalk, RandomWalk
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
 WALK = RandomWalk(horizon=8, limit=0.8)
 
 
