@@ -6,6 +6,8 @@ written as multiply-and-sum, which XLA fuses over the batch.
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,15 @@ def matvec(matrix: Array, vector: Array) -> Array:
     """`[m, k] × [k] → [m]`."""
     if isinstance(matrix, np.ndarray) and isinstance(vector, np.ndarray):
         return matrix @ vector
-    return (matrix * vector).sum(-1)
+    return sum_last(matrix * vector[None, :])
+
+
+def sum_last(terms: Array) -> Array:
+    """Sum of a JAX array over its last axis; written out when that is short, so that it fuses with what is around."""
+    length = terms.shape[-1]
+    if not 0 < length <= 8:
+        return terms.sum(-1)
+    return functools.reduce(operator.add, (terms[..., k] for k in range(length)))
 
 
 def inner(left: Array, right: Array) -> Array:
@@ -25,7 +35,7 @@ def inner(left: Array, right: Array) -> Array:
     return (
         left @ right
         if isinstance(left, np.ndarray) and isinstance(right, np.ndarray)
-        else (left * right).sum()
+        else sum_last(left * right)
     )
 
 
@@ -33,7 +43,7 @@ def rank_one_inverse(inverse: Array, vector: Array) -> tuple[Array, Array]:
     """Inverse of `V + vvᵀ` from `V⁻¹` (Sherman-Morrison), and `vᵀV⁻¹v` before the update."""
     image = matvec(inverse, vector)
     leverage = inner(vector, image)
-    return inverse - image[:, None] * (image / (1.0 + leverage)), leverage
+    return inverse - image[:, None] * (image / (1.0 + leverage))[None, :], leverage
 
 
 def spd_inverse(matrix: Array) -> Array:
@@ -50,18 +60,18 @@ def spd_inverse(matrix: Array) -> Array:
         unit = np.arange(dimension) == k
         column, pivot = matrix[:, k], matrix[k, k]
         scaled = column / pivot
-        swept = matrix - column[:, None] * scaled
-        swept = xp.where(unit[:, None], scaled, xp.where(unit, scaled[:, None], swept))
-        matrix = xp.where(unit[:, None] & unit, -1.0 / pivot, swept)
+        swept = matrix - column[:, None] * scaled[None, :]
+        swept = xp.where(unit[:, None], scaled[None, :], xp.where(unit[None, :], scaled[:, None], swept))
+        matrix = xp.where(unit[:, None] & unit[None, :], -1.0 / pivot, swept)
     return -matrix
 
 
 def quadratic_forms(actions: Array, matrix: Array) -> Array:
-    """`uᵀMu` for every row u of `actions` `[K, d]`."""
+    """`uᵀMu` for every row u of `actions` `[K, d]`, M `[d, d]` being symmetric."""
     if isinstance(actions, np.ndarray) and isinstance(matrix, np.ndarray):
         return np.vecdot(actions @ matrix, actions)
-    products = (actions[:, :, None] * matrix).sum(1)
-    return (products * actions).sum(-1)
+    products = sum_last(actions[:, None, :] * matrix[None])  # the matrix is symmetric
+    return sum_last(products * actions)
 
 
 def first_best(values: Array) -> Array:

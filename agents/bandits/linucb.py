@@ -176,14 +176,14 @@ class DLinUCBAlgorithm(LinUCBAlgorithm):
         xp = state.b.__array_namespace__()
         if xp is np:
             return state.V_inverse @ state.V_square @ state.V_inverse
-        half = (state.V_inverse[:, :, None] * state.V_square).sum(1)
-        return (half[:, :, None] * state.V_inverse).sum(1)
+        half = (state.V_inverse[:, :, None] * state.V_square[None]).sum(1)
+        return (half[:, :, None] * state.V_inverse[None]).sum(1)
 
     def learn(
         self, state: DiscountedState, inputs: dict[str, Array], index: Array, action: Array, sample: Array
     ) -> DiscountedState:
         gamma, lambda_ = self.discount, self.lambda_
-        outer, eye = action[:, None] * action, np.eye(self.actions.shape[-1])
+        outer, eye = action[:, None] * action[None, :], np.eye(self.actions.shape[-1])
         V = gamma * state.V + outer + (1.0 - gamma) * lambda_ * eye
         V_square = gamma**2 * state.V_square + outer + (1.0 - gamma**2) * lambda_ * eye
         b = gamma * state.b + action * sample

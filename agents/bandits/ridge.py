@@ -43,7 +43,7 @@ def ridge_update(state: RidgeState, action: Array, sample: Array) -> RidgeState:
     xp = action.__array_namespace__()
     V_inverse, leverage = rank_one_inverse(state.V_inverse, action)
     b = state.b + action * sample
-    V = state.V + action[:, None] * action
+    V = state.V + action[:, None] * action[None, :]
     log_det, energy = state.log_det + xp.log1p(leverage), state.energy + sample * sample
     return RidgeState(V, V_inverse, b, matvec(V_inverse, b), log_det, energy)
 

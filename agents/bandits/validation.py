@@ -36,5 +36,5 @@ def check_count(name: str, value: int | None, minimum: int = 0, *, optional: boo
     """A whole number ≥ `minimum`, or None if `optional`."""
     if value is None and optional:
         return
-    if value is None or int(value) != value or value < minimum:
+    if value is None or not math.isfinite(value) or int(value) != value or value < minimum:
         raise ValueError(f"{name} must be a whole number ≥ {minimum}, got {value}")
