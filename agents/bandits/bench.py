@@ -127,7 +127,7 @@ def compiled_speed(
     system, actions = problem("dynrl/DLBSynthetic-v0")
     agent = DynLinUCB.from_system(system, actions, horizon)
     seconds, speeds = 0.0, []
-    for _ in range(repetitions):
+    for _ in range(5):
         simulation = Simulation(system, agent, horizon, np.arange(runs), path=path, record=20)
         started = time.perf_counter()
         simulation.advance(1)

@@ -18,6 +18,7 @@ import numpy as np
 from dynrl.agents.bandits.agent import BanditAgent
 from dynrl.agents.bandits.algorithm import BanditAlgorithm, Schedule, counted_rounds, schedule_until
 from dynrl.agents.bandits.run_functions import (
+    BLOCK,
     Carry,
     EpochInputs,
     Jumps,
@@ -120,7 +121,7 @@ class Simulation:
         self.world = World(system.params, np.asarray(system.h), np.asarray(optimal))
         self.schedule = schedule_until(self.algorithm, self.horizon)
         units = len(self.schedule.holds) if path == "epoch" else self.horizon
-        self._chunk = max(1, min(-(-units // record), MAX_CHUNK))
+        self._chunk = min(-(-max(units, 1) // (record * BLOCK)) * BLOCK, MAX_CHUNK)
         self.num_chunks = -(-units // self._chunk)
         self._stride = -(-self.num_chunks // record)
         self._plan = _EpochPlan(self) if path == "epoch" else _StepPlan(self)
@@ -355,7 +356,7 @@ def simulate_on_noise(
         raise ValueError(f"at most {MAX_CHUNK} rounds of given noise, got {horizon}")
     draws = np.zeros((horizon, count, 0)) if draws is None else draws
     with jax.enable_x64(True):
-        inputs = simulation._plan.inputs(0)
+        inputs = jax.tree.map(lambda table: table[:horizon], simulation._plan.inputs(0))
         simulation.carry = step_chunk_with_noise(
             simulation.world, simulation.algorithm, simulation.carry, inputs, noise, draws
         )
