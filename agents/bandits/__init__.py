@@ -4,6 +4,7 @@ from dynrl.agents.bandits.agent import BanditAgent
 from dynrl.agents.bandits.algorithm import BanditAlgorithm, Schedule
 from dynrl.agents.bandits.ar2 import AR2, AR2Config
 from dynrl.agents.bandits.arms import UCB1, ExploreThenCommit, ExploreThenCommitConfig, UCB1Config
+from dynrl.agents.bandits.budget import Allocation, BudgetAllocator
 from dynrl.agents.bandits.constant import (
     Clairvoyant,
     ClairvoyantConfig,
@@ -29,8 +30,10 @@ __all__ = [
     "AR2",
     "UCB1",
     "AR2Config",
+    "Allocation",
     "BanditAgent",
     "BanditAlgorithm",
+    "BudgetAllocator",
     "Clairvoyant",
     "ClairvoyantConfig",
     "Constant",

@@ -4,129 +4,31 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Self
 
-import jax
 import numpy as np
 from scipy.stats import chi2, norm
 
 from dynrl.agents.bandits.agent import BanditAgent
-from dynrl.agents.bandits.algorithm import Array, BanditAlgorithm, Schedule
-from dynrl.agents.bandits.dynlin_bounds import DynLinConstants, DynLinUCBConfig, epoch_holds
-from dynrl.agents.bandits.linear_algebra import first_best, matvec, quadratic_forms
-from dynrl.agents.bandits.ridge import RidgeState, ridge_init, ridge_refresh, ridge_update
+from dynrl.agents.bandits.dynlin_algorithm import DynLinAlgorithm
+from dynrl.agents.bandits.dynlin_bounds import DynLinConstants, DynLinUCBConfig
+from dynrl.agents.bandits.log_bounds import bounds_from_gain
+from dynrl.agents.bandits.ridge import RidgeState, ridge_refresh
 from dynrl.agents.bandits.validation import check_in, check_probability
-from dynrl.bandits import DLBSystem
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class DynLinAlgorithm(BanditAlgorithm):
-    """Pure functions of DynLin-UCB over finitely many candidate actions."""
-
-    actions: Array
-    constants: DynLinConstants
-    radius: Literal["paper", "tight"] = field(metadata={"static": True})
-    index: Literal["ucb", "ts"] = field(metadata={"static": True})
-    epoch_rounding: Literal["floor", "ceil"] = field(metadata={"static": True})
-    random_first: bool = field(metadata={"static": True})
-
-    @property
-    def draw(self) -> tuple[Literal["none", "uniform", "normal"], int]:
-        if self.index == "ts":
-            return "normal", self.actions.shape[-1]
-        return ("uniform", 1) if self.random_first else ("none", 0)
-
-    def schedule(self, num_epochs: int) -> Schedule:
-        c = self.constants
-        settling = c.settle + epoch_holds(num_epochs, c.rho_bar, self.epoch_rounding)
-        holds = 1 + settling
-        holds[:1] += c.warmup
-        radius = self.paper_radius(holds) if self.radius == "paper" else self.bias_radius(settling)
-        return Schedule(holds, {"radius": radius, "first": np.arange(num_epochs) == 0})
-
-    def paper_radius(self, holds: np.ndarray) -> np.ndarray:
-        """β_t at the start of each epoch, t being the rounds completed by then (Theorem 3.1)."""
-        c, dimension = self.constants, self.actions.shape[-1]
-        t = np.concatenate([[0], np.cumsum(holds)[:-1]]).astype(np.float64)
-        growth = math.log(1.0 / c.delta) + dimension / 2 * np.log1p(t * c.u_bar**2 / (dimension * c.lambda_))
-        return (
-            c.c1 / math.sqrt(c.lambda_) * np.log(math.e * (t + 1.0))
-            + c.c2 * math.sqrt(c.lambda_)
-            + np.sqrt(2.0 * c.variance * growth)
-        )
-
-    def bias_radius(self, settling: np.ndarray) -> np.ndarray:
-        """C·sqrt(Σ_{l<m} ρ̄^{2H_l}) + c₂√λ: the part of the tight radius that is known beforehand.
-
-        With Σ(u_l·z)² ≤ zᵀVz, Cauchy-Schwarz gives ‖Σ u_l bias_l‖_{V⁻¹} ≤ sqrt(Σ bias_l²), which stays bounded
-        because the holds grow.
-        """
-        c = self.constants
-        squares = np.cumsum(c.rho_bar ** (2.0 * settling))
-        return c.bias * np.sqrt(np.concatenate([[0.0], squares[:-1]])) + c.c2 * math.sqrt(c.lambda_)
-
-    def init(self) -> RidgeState:
-        return ridge_init(self.actions.shape[-1], self.constants.lambda_)
-
-    def refresh(self, state: RidgeState) -> RidgeState:
-        return ridge_refresh(state)
-
-    def beta(self, state: RidgeState, inputs: dict[str, Array]) -> Array:
-        """Radius of the confidence ellipsoid ‖ĥ − h‖_V ≤ β at the start of an epoch."""
-        c, radius = self.constants, inputs["radius"]
-        if self.radius == "tight":
-            xp = state.V.__array_namespace__()
-            radius = radius + xp.sqrt(2.0 * c.variance * (0.5 * state.log_det - xp.log(c.delta)))
-        return c.beta_scale * radius
-
-    def choose(self, state: RidgeState, inputs: dict[str, Array], draw: Array) -> tuple[RidgeState, Array]:
-        xp = state.V.__array_namespace__()
-        if self.index == "ts":
-            noise = matvec(xp.linalg.cholesky(state.V_inverse), draw)
-            return state, first_best(matvec(self.actions, state.h_hat + self.constants.ts_scale * noise))
-        index = first_best(self.ucb(state, inputs))
-        if self.random_first:
-            uniform = (draw[0] * self.actions.shape[0]).astype(index.dtype)
-            index = xp.where(inputs["first"], uniform, index)
-        return state, index
-
-    def ucb(self, state: RidgeState, inputs: dict[str, Array]) -> Array:
-        """Index values ĥ·u + β‖u‖_{V⁻¹}, `[K]`."""
-        xp = state.V.__array_namespace__()
-        width = xp.sqrt(quadratic_forms(self.actions, state.V_inverse))
-        return matvec(self.actions, state.h_hat) + self.beta(state, inputs) * width
-
-    def learn(
-        self, state: RidgeState, inputs: dict[str, Array], index: Array, action: Array, sample: Array
-    ) -> RidgeState:
-        return ridge_update(state, action, sample)
-
-    def recommend(self, state: RidgeState) -> Array:
-        return first_best(matvec(self.actions, state.h_hat))
-
-    def misses(self, state: RidgeState, inputs: dict[str, Array], h: Array) -> Array:
-        error = state.h_hat - h
-        return ((error * matvec(state.V, error)).sum() > self.beta(state, inputs) ** 2) * 1.0
+from dynrl.bandits import ActionSet, DLBSystem, FiniteSet, identify_gain
 
 
 class SettlingStatistics(NamedTuple):
-    """Sums over holds of at least two rounds, for `DynLinUCB.settling_test`.
-
-    `difference` is the last reward of a hold minus the one before it; `change` the action minus the previous hold's.
+    """Sums over holds of at least two rounds whose action is not the previous hold's, for `settling_test`.
 
     Attributes:
         holds: how many.
-        squares: Σ difference².
-        cross: Σ difference·change, `[d]`.
-        moment: Σ change·changeᵀ, `[d, d]`.
+        moment: Σ rrᵀ over rows r = (change of action, last reward minus the one before), `[d + 1, d + 1]`.
         previous_action: action of the previous hold, `[d]`.
     """
 
     holds: np.ndarray
-    squares: np.ndarray
-    cross: np.ndarray
     moment: np.ndarray
     previous_action: np.ndarray
 
@@ -202,6 +104,43 @@ class DynLinUCB(BanditAgent):
         agent.warn_if_too_fast(system)
         return agent
 
+    @classmethod
+    def from_log(
+        cls,
+        action_set: ActionSet,
+        actions: Any,
+        rewards: Any,
+        *,
+        order: int | None = None,
+        rho_bar: float | None = None,
+        seed: int | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """An agent whose bounds, ρ̄ among them, are estimated from a log, and which has learnt from it.
+
+        The bounds are those of `bounds_from_gain`; as estimates they weaken the guarantee to "if they hold". Past
+        rounds become samples where the action stood still for long enough (`warm_start_from_log`).
+
+        Args:
+            action_set: what may be played from now on.
+            actions: `[T, d]`, in time order.
+            rewards: `[T]`.
+            order: of the regression, see `identify_gain`.
+            rho_bar: ρ̄ where it is known; None: estimated as min(0.999, ρ̂ + 2 se + 0.02).
+            seed: of the agent.
+            overrides: any field of the config; `delta` (or `horizon`) must be among them.
+
+        Raises:
+            ValueError: shapes, NaN, too few rows, actions that do not vary, an unstable fit.
+        """
+        u = np.asarray(actions, np.float64)
+        told: dict[str, Any] = bounds_from_gain(identify_gain(u, rewards, order), rho_bar)
+        told["u_bar"] = max(action_set.max_norm(), float(np.linalg.norm(u, axis=1).max()))
+        told["x_bar"] = told["b_bar"] * told["u_bar"] / (1.0 - told["rho_bar"])
+        agent = cls(action_set, seed=seed, **{**told, "radius": "tight", **overrides})
+        agent.warm_start_from_log(u, rewards)
+        return agent
+
     def warn_if_too_fast(self, system: DLBSystem) -> None:
         """Warns when the given ρ̄ is below the spectral radius of a system that is known."""
         rho_bar = self.config.stability
@@ -227,9 +166,43 @@ class DynLinUCB(BanditAgent):
             random_first=config.first_action == "random",
         )
 
+    @property
+    def next_hold(self) -> int:
+        """Rounds that the hold after the running one will last."""
+        self._extend_schedule(self.epoch + 1)
+        return int(self._schedule.holds[self.epoch])
+
+    def change_action_set(self, action_set: ActionSet) -> None:
+        """From the next hold on, plays in another set of the same dimension; what has been learnt stays.
+
+        Raises:
+            RuntimeError: in the middle of a hold, whose action the new set may forbid.
+            ValueError: another dimension, or actions larger than the Ū that the radius covers.
+        """
+        if self._left:
+            raise RuntimeError(
+                f"the action set can change at the end of a hold: {self._left} rounds of this one are left"
+            )
+        if action_set.dimension != self.action_set.dimension:
+            raise ValueError(
+                f"the new action set has dimension {action_set.dimension}, expected {self.action_set.dimension}"
+            )
+        u_bar = self.algorithm.constants.u_bar
+        if action_set.max_norm() > u_bar * (1.0 + 1e-9):
+            raise ValueError(
+                f"the new action set has actions of norm {action_set.max_norm():.6g}, above u_bar = {u_bar:.6g}: give "
+                "the agent a u_bar that covers all sets to come"
+            )
+        candidates = action_set.candidates()
+        none = np.zeros((0, action_set.dimension))
+        self.candidates = none if candidates is None else np.asarray(candidates, np.float64)
+        self.algorithm = replace(self.algorithm, actions=self.candidates)
+        self.action_set, self._rows = action_set, list(self.candidates)
+        self._finite = isinstance(action_set, FiniteSet)
+
     def initial_extra(self) -> SettlingStatistics:
-        d, zero = self.action_set.dimension, np.zeros(())
-        return SettlingStatistics(zero, zero, np.zeros(d), np.zeros((d, d)), np.zeros(d))
+        d = self.action_set.dimension
+        return SettlingStatistics(np.zeros(()), np.zeros((d + 1, d + 1)), np.zeros(d))
 
     def _choose(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):
@@ -238,15 +211,14 @@ class DynLinUCB(BanditAgent):
         return -1, np.asarray(self.action_set.ucb_argmax(self.learned.h_hat, self.learned.V, beta))
 
     def end_hold(self, reward: float) -> None:
-        sums = self.extra
-        if self._hold > 1 and self.epoch > 1:
-            difference = reward - self._previous_reward
-            sums = sums._replace(holds=sums.holds + 1.0, squares=sums.squares + difference * difference)
-            if self._action is not sums.previous_action:
-                change = self._action - sums.previous_action
-                cross, moment = sums.cross + difference * change, sums.moment + change[:, None] * change
-                sums = sums._replace(cross=cross, moment=moment)
-        self.extra = sums._replace(previous_action=self._action)
+        holds, moment, previous = self.extra
+        if self._action is previous:
+            return
+        if self._hold > 1 and self.epoch > 1 and not self._spoiled:
+            row = np.empty(len(previous) + 1)
+            row[:-1], row[-1] = self._action - previous, reward - self._previous_reward
+            holds, moment = holds + 1.0, moment + row[:, None] * row
+        self.extra = SettlingStatistics(holds, moment, self._action)
 
     def recommended(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):
