@@ -9,6 +9,7 @@ import pytest
 
 from dynrl.agents.bandits import DynLinUCB, simulate, single_run
 from dynrl.agents.bandits.algorithm import schedule_until
+from dynrl.agents.bandits.run_functions import RoundInputs, World, initial_carry, step
 from dynrl.bandits import DLBSystem, FiniteSet
 
 SYSTEM = DLBSystem([[0.5]], [[1.0, 0.2]], [0.4], [0.1, 0.3])
@@ -92,18 +93,38 @@ def test_a_single_run() -> None:
     assert learner.learned_epochs == 7
 
 
+def test_the_compiled_step_path_round_by_round() -> None:
+    algorithm = agent().algorithm
+    inputs = algorithm.schedule(8).inputs
+    world = World(SYSTEM.params, np.asarray(SYSTEM.h), np.asarray(0.9))
+    rewards, played = [], []
+    with jax.enable_x64(True):
+        carry = jax.tree.map(jnp.asarray, initial_carry(algorithm, SYSTEM.params))
+        compiled, before = jax.jit(step), 0.0
+        for epoch, (start, hold) in enumerate(zip(STARTS, HOLDS, strict=True)):
+            for t in range(start, start + hold):
+                last = t + 1 in STARTS
+                round_ = RoundInputs(
+                    t=np.array(t),
+                    active=np.array(1.0),
+                    start=np.array(t == start),
+                    end=np.array(last),
+                    weight=np.array(float(last)),
+                    epoch={name: table[epoch] for name, table in inputs.items()},
+                )
+                carry = compiled(world, algorithm, carry, round_, np.zeros(2), np.zeros(0))
+                played.append(int(carry.held.index))
+                rewards.append(float(carry.totals.reward) - before)
+                before = float(carry.totals.reward)
+    np.testing.assert_array_equal(played, np.repeat(CHOSEN, HOLDS))
+    np.testing.assert_allclose(np.array(rewards)[np.array(STARTS[1:]) - 1], LAST_REWARDS, atol=5e-7)
+    np.testing.assert_allclose(carry.learned.h_hat, H_HAT, atol=5e-7)
+
+
 @pytest.mark.parametrize("path", ["step", "epoch"])
 def test_the_compiled_paths(path: str) -> None:
-    units = T if path == "step" else len(STARTS)
-    result = simulate(SYSTEM, agent(), T, [0, 1], record=units, path=path)
-    plays = np.diff(result.plays[0], axis=0, prepend=0.0)
-    if path == "step":
-        np.testing.assert_array_equal(plays.argmax(-1), np.repeat(CHOSEN, HOLDS))
-        rewards = -np.diff(result.reward_regret[0] - result.optimal_value * result.times, prepend=0.0)
-        np.testing.assert_allclose(rewards[np.array(STARTS[1:]) - 1], LAST_REWARDS, atol=5e-7)
-    else:
-        np.testing.assert_array_equal(plays, np.eye(3)[CHOSEN] * np.array(HOLDS)[:, None])
-        np.testing.assert_array_equal(result.times, [*STARTS[1:], T])
+    result = simulate(SYSTEM, agent(), T, [0, 1], record=1, path=path)
+    np.testing.assert_array_equal(result.plays[:, -1], [[11, 9, 0]] * 2)
     np.testing.assert_allclose(result.learned.h_hat, [H_HAT, H_HAT], atol=5e-7)
     assert result.pseudo_regret[0, -1] == pytest.approx((0.9 - 0.506) * (1 + 2 + 3 + 3), abs=1e-12)
     np.testing.assert_allclose(result.mean_regret, result.reward_regret, atol=1e-12)
