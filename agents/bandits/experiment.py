@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +18,7 @@ from dynrl.agents.bandits.constant import Constant
 from dynrl.agents.bandits.report import AgentSummary, print_report, regret_curves, summarise
 from dynrl.agents.bandits.simulation import Simulation, SimulationResult
 from dynrl.bandits import FiniteSet
-from dynrl.config import from_mapping, to_mapping
+from dynrl.config import from_mapping
 from dynrl.errors import ConfigError
 from dynrl.plotting import plot_curves
 from dynrl.runs.run import Run
@@ -227,6 +228,19 @@ class BanditExperiment:
         if saved is None:
             raise ConfigError(f"{run.path} has no checkpoint yet")
         self.load(saved.arrays)
+
+
+def typed_settings(config_class: type, settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Some fields of a config with the types that the config declares; names it does not know are left alone.
+
+    Raises:
+        ConfigError: a value of another type; names the field.
+    """
+    hints = typing.get_type_hints(config_class)
+    known = {name: value for name, value in settings.items() if name in hints}
+    partial = make_dataclass("Settings", [(name, hints[name]) for name in known], frozen=True)
+    typed = from_mapping(partial, known, source)
+    return {**settings, **{name: getattr(typed, name) for name in known}}
 
 
 def _config_of(run: Run) -> dict[str, Any]:
