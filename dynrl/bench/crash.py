@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,19 @@ from dynrl.bench import Figure
 from dynrl.errors import RunError
 from dynrl.runs.run import METRICS
 
-TRAINING = (
-    "learn/ads",
-    "total_timesteps=4000",
-    "agent.config.horizon=4000",
-    "log_every=100",
-    "checkpoint_every=200",
-)
-"""What is trained: a few seconds with twenty checkpoints."""
-KILLS, QUICK_KILLS = 20, 3
+TRAININGS: dict[str, tuple[str, ...]] = {
+    "learn/ads": (
+        "total_timesteps=4000",
+        "agent.config.horizon=4000",
+        "log_every=100",
+        "checkpoint_every=200",
+    ),
+    "bandits/short": (),
+}
+"""What is trained, with which settings: a few seconds with many checkpoints, one agent step by step and several
+agents in compiled simulations."""
+KILLS, QUICK_KILLS = 10, 2
+"""Trainings of each kind that are killed."""
 ATTEMPTS = 10
 START_LIMIT = 300.0
 """Seconds that a training may take to reach its first checkpoint."""
@@ -47,15 +52,17 @@ class CrashResult:
 
 
 def crash_figures(quick: bool) -> Iterator[Figure]:
-    """The crash-safety row of `dynrl bench core`."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = kill_and_resume(TRAINING, Path(folder), QUICK_KILLS if quick else KILLS)
-    yield Figure(
-        name="metrics.csv after kill -9 and resume",
-        bar=f"{result.runs} of {result.runs} runs byte-identical",
-        measured=f"{result.identical} of {result.runs} ({result.resumed_mid_run} killed past a checkpoint)",
-        passed=result.identical == result.runs and result.resumed_mid_run > 0,
-    )
+    """The crash-safety rows of `dynrl bench core`."""
+    runs = QUICK_KILLS if quick else KILLS
+    for config, settings in TRAININGS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            result = kill_and_resume([config, *settings], Path(folder), runs)
+        yield Figure(
+            name=f"metrics.csv of {config} after kill -9 and resume",
+            bar=f"{result.runs} of {result.runs} runs byte-identical",
+            measured=f"{result.identical} of {result.runs} ({result.resumed_mid_run} killed past a checkpoint)",
+            passed=result.identical == result.runs and result.resumed_mid_run > 0,
+        )
 
 
 def kill_and_resume(
@@ -76,8 +83,9 @@ def kill_and_resume(
     Raises:
         RunError: a training failed by itself.
     """
+    start = partial(_start, compiled=folder / "compiled", cwd=cwd)
     reference = folder / "uninterrupted"
-    process = _start([*arguments, "--out", str(reference)], cwd)
+    process = start([*arguments, "--out", str(reference)])
     _wait_for_folder(process, reference)
     created = time.monotonic()
     _wait_for_checkpoint(process, reference)
@@ -91,35 +99,40 @@ def kill_and_resume(
         path = folder / f"killed-{index}"
         early = index % 4 == 1
         longest = end - (created if early else first_checkpoint)
-        mid_run += _train_and_kill([*arguments, "--out", str(path)], path, rng, longest, early, cwd)
-        _finish(_start(["--resume", str(path)], cwd))
+        mid_run += _train_and_kill(start, [*arguments, "--out", str(path)], path, rng, longest, early)
+        _finish(start(["--resume", str(path)]))
         identical += (path / METRICS).read_bytes() == expected
     return CrashResult(identical, runs, mid_run)
 
 
 def _train_and_kill(
+    start: Callable[[Sequence[str]], subprocess.Popen[str]],
     arguments: Sequence[str],
     path: Path,
     rng: np.random.Generator,
     longest: float,
     early: bool,
-    cwd: Path | None,
 ) -> bool:
     """Leaves a killed run at `path` (one that ended before is repeated); whether it passed a checkpoint."""
     for _ in range(ATTEMPTS):
-        process = _start(arguments, cwd)
+        process = start(arguments)
         _wait_for_folder(process, path)
         if not early:
             _wait_for_checkpoint(process, path)
+        started = time.monotonic()
         if _kill_after(process, float(rng.uniform(0, longest))):
             return _has_checkpoint(path)
+        # Compiled programs are cached by now: trainings may be much shorter than the first one was.
+        longest = min(longest, time.monotonic() - started)
         shutil.rmtree(path)
     raise RunError(f"{ATTEMPTS} trainings in a row ended before they could be killed; train longer")
 
 
-def _start(arguments: Sequence[str], cwd: Path | None) -> subprocess.Popen[str]:
+def _start(arguments: Sequence[str], *, compiled: Path, cwd: Path | None) -> subprocess.Popen[str]:
+    """A training in its own process; trainings share their compiled programs."""
     command = [sys.executable, "-m", "dynrl.cli", "train", *arguments]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(compiled), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    environment = {**cache, **os.environ, "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
