@@ -79,7 +79,9 @@ EXPERIMENTS: dict[str, Entry] = _table(
 )
 BENCHMARKS: dict[str, Entry] = _table(
     Entry("core", "dynrl.bench.core:figures", "faces, start-up time and crash safety"),
-    Entry("dlb", "dynrl.agents.bandits.bench:figures", "regret, coverage and speed on dynamical linear bandits"),
+    Entry(
+        "dlb", "dynrl.agents.bandits.bench:figures", "regret, coverage and speed on dynamical linear bandits"
+    ),
 )
 
 _GROUPS = {"dynrl.envs": ENVS, "dynrl.agents": AGENTS, "dynrl.experiments": EXPERIMENTS}

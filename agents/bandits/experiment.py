@@ -96,15 +96,11 @@ class BanditExperiment:
             raise ConfigError(f"agents.{label}: {error}") from None
         if not (isinstance(kind, type) and issubclass(kind, BanditAgent) and hasattr(kind, "from_system")):
             raise ConfigError(f"agents.{label}: {name} is not a bandit agent with from_system()")
-        settings = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-        }
+        settings = typed_settings(kind.Config, settings, f"agents.{label}")
         try:
-            agent = kind.from_system(self.system, self.action_set, self.config.horizon, **settings)
-            from_mapping(kind.Config, to_mapping(agent.config), f"agents.{label}")
+            return kind.from_system(self.system, self.action_set, self.config.horizon, **settings)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"agents.{label}: {error}") from None
-        return agent
 
     def _simulation(self, label: str, agent: BanditAgent) -> Simulation:
         c = self.config

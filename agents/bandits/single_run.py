@@ -63,8 +63,9 @@ def single_run(
         output = act()
         action = output if candidates is None else candidates[output]
         rounds = min(agent.rounds_left, BLOCK, horizon - t)
-        given = np.concatenate([x, action, shocks[t * (n + 1) : (t + rounds) * (n + 1)]])
-        outcome = responses[rounds - 1] @ given
+        outcome = responses[rounds - 1] @ np.concatenate(
+            (x, action, shocks[t * (n + 1) : (t + rounds) * (n + 1)])
+        )
         x, rewards[t : t + rounds], actions[t : t + rounds] = outcome[:n], outcome[n:], action
         for reward in outcome[n:].tolist():
             act()
