@@ -32,10 +32,11 @@ class BanditAlgorithm:
 
     `sample` says which rewards of a hold of `L` rounds make the sample: `"last"` the last one, `"mean"` their mean,
     `"tail_mean"` the mean of the last `ceil(L/2)`. `draw` is the randomness that `choose` asks for: a distribution
-    and how many numbers.
+    and how many numbers. An algorithm that is not `compiled` is more than these functions say and has no `simulate`.
     """
 
     sample: ClassVar[Literal["last", "mean", "tail_mean"]] = "last"
+    compiled: ClassVar[bool] = True
 
     actions: Array  # [K, d] candidate actions
 

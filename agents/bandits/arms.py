@@ -171,6 +171,8 @@ class HoldAndCompare(ArmAlgorithm):
 class RandomThenIdentify(ArmAlgorithm):
     """Uniform play; what to commit to is decided by `ExploreThenCommit` from the log of the rounds."""
 
+    compiled: ClassVar[bool] = False
+
     @property
     def draw(self) -> tuple[Literal["none", "uniform", "normal"], int]:
         return "uniform", 1

@@ -35,6 +35,7 @@ from dynrl.runs.checkpoint import flatten_tree, unflatten_tree
 AgentT = TypeVar("AgentT", bound=BanditAgent)
 
 MAX_CHUNK = 8192  # rounds or holds between two refreshes of an inverse from its master copy
+LANES = 16  # runs are padded to a multiple: smaller or odd batches are compiled to other roundings
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,10 @@ class Simulation:
             raise ValueError(
                 f"simulate() needs finitely many actions, but {agent.action_set} has no candidates list"
             )
+        if not agent.algorithm.compiled:
+            raise ValueError(
+                f"{type(agent).__name__} with {agent.config} runs in NumPy only: use its run() or learn()"
+            )
         if path == "epoch" and agent.algorithm.sample == "tail_mean":
             raise ValueError(f'{type(agent).__name__} learns from part of a hold: use path="step"')
         self.system, self.algorithm, self.path = system, agent.algorithm, path
@@ -126,11 +131,13 @@ class Simulation:
         self._stride = -(-self.num_chunks // record)
         self._plan = _EpochPlan(self) if path == "epoch" else _StepPlan(self)
         self.chunks_done = 0
+        count = len(self.seeds)
+        self._lanes = np.minimum(np.arange(-(-count // LANES) * LANES), count - 1)
         self._records: list[tuple[int, Any]] = []
         with jax.enable_x64(True):
-            keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(self.seeds)
+            keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(self.seeds[self._lanes])
             self._keys = keys[:, 0], keys[:, 1]
-            one, count = initial_carry(self.algorithm, system.params), len(self.seeds)
+            one = initial_carry(self.algorithm, system.params)
             self.carry: Carry = jax.tree.map(
                 lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (count, *np.shape(leaf))), one
             )
@@ -149,7 +156,9 @@ class Simulation:
         """Runs up to `chunks` chunks of rounds."""
         with jax.enable_x64(True):
             for _ in range(min(chunks, self.num_chunks - self.chunks_done)):
-                self.carry = self._plan.advance(self.carry, self.chunks_done, self._keys)
+                padded = _rows(self.carry, self._lanes)
+                padded = self._plan.advance(padded, self.chunks_done, self._keys)
+                self.carry = _rows(padded, np.arange(len(self.seeds)))
                 self.chunks_done += 1
                 if self.chunks_done % self._stride == 0 or self.done:
                     self._records.append((self.rounds_done, jax.tree.map(np.asarray, self.carry.totals)))
@@ -201,6 +210,13 @@ class Simulation:
             (int(t), kind(*(arrays[f"records/{name}"][i] for name in kind._fields)))
             for i, t in enumerate(arrays["times"])
         ]
+
+
+def _rows(carry: Carry, rows: np.ndarray) -> Carry:
+    """The given runs, and the carry itself where they are all it has."""
+    if len(rows) == len(carry.sample):
+        return carry
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], carry)
 
 
 class _StepPlan:

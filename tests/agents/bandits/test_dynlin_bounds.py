@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynrl.agents.bandits import DynLinConstants, DynLinUCB, DynLinUCBConfig, epoch_holds, simulate, single_run
+from dynrl.agents.bandits import (
+    DynLinConstants,
+    DynLinUCB,
+    DynLinUCBConfig,
+    epoch_holds,
+    simulate,
+    single_run,
+)
 from dynrl.agents.bandits.algorithm import schedule_until
 from dynrl.bandits import DLBSystem, FiniteSet
 from dynrl.errors import ConfigError
@@ -52,7 +59,9 @@ def test_no_stability_margin_means_no_hold() -> None:
 
 
 @pytest.mark.parametrize("horizon", [0, 1, 2, 100, 6932, 6933, 6940])
-def test_a_hold_longer_than_the_run_gives_no_sample(horizon: int, six: FiniteSet, synthetic: DLBSystem) -> None:
+def test_a_hold_longer_than_the_run_gives_no_sample(
+    horizon: int, six: FiniteSet, synthetic: DLBSystem
+) -> None:
     agent = DynLinUCB.from_system(synthetic, six, horizon, rho_bar=0.9999, phi_bar=1.0)
     assert epoch_holds(2, 0.9999, "floor")[1] == 6931
     holds = schedule_until(agent.algorithm, horizon).holds
@@ -232,7 +241,9 @@ def test_zero_nilpotent_and_defective_systems(A: object) -> None:
     actions = FiniteSet(np.eye(2))
     agent = DynLinUCB.from_system(system, actions, 2000, radius="tight", delta=0.01)
     single_run(system, agent, 2000, seed=0)
-    np.testing.assert_allclose(agent.h_hat, system.h, atol=agent.beta() / math.sqrt(agent.learned.V.min() + 1e-3))
+    np.testing.assert_allclose(
+        agent.h_hat, system.h, atol=agent.beta() / math.sqrt(agent.learned.V.min() + 1e-3)
+    )
     assert np.isfinite(agent.beta())
 
 
@@ -241,5 +252,7 @@ def test_a_system_without_a_state() -> None:
     agent = DynLinUCB.from_system(system, FiniteSet(np.eye(2)), 400)
     assert agent.algorithm.schedule(400).holds.sum() == 400
     single_run(system, agent, 400, seed=0)
-    result = simulate(system, DynLinUCB.from_system(system, FiniteSet(np.eye(2)), 400), 400, [0], path="epoch")
+    result = simulate(
+        system, DynLinUCB.from_system(system, FiniteSet(np.eye(2)), 400), 400, [0], path="epoch"
+    )
     assert agent.recommended()[0] == 1 == result.learned.h_hat[0].argmax()
