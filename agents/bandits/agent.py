@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -154,7 +155,7 @@ class BanditAgent(Agent):
         """The whole run as a pytree of arrays; assigning one continues from there."""
         return RunState(
             self.learned,
-            self.extra,
+            copy.deepcopy(self.extra),
             *(
                 np.asarray(value)
                 for value in (
@@ -175,7 +176,7 @@ class BanditAgent(Agent):
 
     @state.setter
     def state(self, state: RunState) -> None:
-        self.learned, self.extra = state.learned, state.extra
+        self.learned, self.extra = state.learned, copy.deepcopy(state.extra)
         self.t, self.epoch = int(state.t), int(state.epoch)
         self.learned_epochs = int(state.learned_epochs)
         self._left, self._hold, self._index = int(state.left), int(state.hold), int(state.candidate)

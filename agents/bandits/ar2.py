@@ -11,7 +11,7 @@ import numpy as np
 
 from dynrl.agents.bandits.agent import BanditAgent
 from dynrl.agents.bandits.algorithm import Array, BanditAlgorithm, Schedule
-from dynrl.agents.bandits.validation import check_bound, check_in, check_positive
+from dynrl.agents.bandits.validation import check_bound, check_count, check_in
 from dynrl.bandits import DLBSystem
 
 NEVER = 2**62
@@ -40,8 +40,7 @@ class AR2Config:
             raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
         check_bound("sigma", self.sigma)
         check_bound("trigger_scale", self.trigger_scale, optional=True)
-        if self.restart_every is not None:
-            check_positive("restart_every", self.restart_every)
+        check_count("restart_every", self.restart_every, 1, optional=True)
         check_in("superior", self.superior, ("last_two", "all"))
 
 

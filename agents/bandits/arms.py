@@ -218,7 +218,9 @@ class ExploreThenCommit(BanditAgent):
             return
         self.extra["actions"][self.t - 1], self.extra["rewards"][self.t - 1] = self._action, reward
         if self.t == self.config.rounds:
-            gain = identify_gain(self.extra["actions"], self.extra["rewards"], self.config.order).h
+            # candidates that all spend the same tie the lags of the log to each other, but not the gain
+            log = self.extra["actions"], self.extra["rewards"]
+            gain = identify_gain(*log, self.config.order, allow_unexcited=True).h
             self.extra = {**self.extra, "committed": np.array(int(first_best(self.candidates @ gain)))}
 
     def recommended(self) -> tuple[int, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dynrl.agents.bandits.agent import BanditAgent
 from dynrl.agents.bandits.algorithm import Array, BanditAlgorithm
+from dynrl.agents.bandits.validation import check_bound, check_positive
 from dynrl.bandits import DLBSystem, FiniteSet
 
 
@@ -70,6 +71,8 @@ class FixedAllocationConfig:
             raise ValueError(f"shares must be finite numbers ≥ 0, one per channel, got {self.shares}")
         if shares.sum() <= 0.0:
             raise ValueError("shares are all zero: at least one channel must get something")
+        check_positive("total", self.total)
+        check_bound("lower", self.lower)
         count = len(shares)
         if not count * self.lower <= self.total <= count * self.upper:
             raise ValueError(
@@ -87,7 +90,7 @@ def clipped_allocation(config: FixedAllocationConfig) -> np.ndarray:
     while True:
         free = ~fixed
         rest, mass = 1.0 - result[fixed].sum(), shares[free].sum()
-        result[free] = rest * shares[free] / mass if mass > 0.0 else rest / max(free.sum(), 1)
+        result[free] = rest * (shares[free] / mass) if mass > 0.0 else rest / max(free.sum(), 1)
         over, under = (result > high + 1e-15) & free, (result < low - 1e-15) & free
         if not (over | under).any():
             return config.total * result
@@ -172,6 +175,10 @@ class ClairvoyantConfig:
     """
 
     h: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.h).all():
+            raise ValueError(f"h must be finite numbers, got {self.h}")
 
 
 class Clairvoyant(BanditAgent):
