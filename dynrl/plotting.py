@@ -75,11 +75,13 @@ def plot_curves(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
+    crowded = len(curves) > 6
+    figure = Figure(figsize=(9 if crowded else 7, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for label, curve in curves.items():
-        (line,) = axes.plot(curve.x, statistic(curve.y, axis=0), label=label)
+    for number, (label, curve) in enumerate(curves.items()):
+        style = {"color": f"C{number % 10}", "linestyle": ("-", "--", ":", "-.")[number // 10 % 4]}
+        (line,) = axes.plot(curve.x, statistic(curve.y, axis=0), label=label, **style)
         if len(curve.y) > 1:
             low, high = bootstrap_band(curve.y, statistic)
             axes.fill_between(curve.x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
@@ -89,7 +91,10 @@ def plot_curves(
     axes.set_xscale("log" if log_x else "linear")
     axes.set_yscale("log" if log_y else "linear")
     axes.grid(alpha=0.3)
-    axes.legend()
+    if crowded:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    else:
+        axes.legend()
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
     try:
