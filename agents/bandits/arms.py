@@ -199,6 +199,13 @@ class ExploreThenCommit(BanditAgent):
     def make_algorithm(self) -> ArmAlgorithm:
         if self.config.explore == "holds":
             return HoldAndCompare(self.candidates, self.config.rounds)
+        order, d = self.config.order, self.action_set.dimension
+        least = 2 * order + (order + 1) * d + 1  # lags, and one row more than there are coefficients
+        if self.config.rounds < least:
+            raise ValueError(
+                f"rounds must be at least {least} to identify {d} coordinates with order {order}, got "
+                f"{self.config.rounds}"
+            )
         return RandomThenIdentify(self.candidates)
 
     def initial_extra(self) -> dict[str, np.ndarray]:

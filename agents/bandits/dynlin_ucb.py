@@ -26,11 +26,13 @@ class SettlingStatistics(NamedTuple):
         holds: how many.
         moment: Σ rrᵀ over rows r = (change of action, last reward minus the one before), `[d + 1, d + 1]`.
         previous_action: action of the previous hold, `[d]`.
+        previous_candidate: its index, −1 on a set without a list of candidates.
     """
 
     holds: np.ndarray
     moment: np.ndarray
     previous_action: np.ndarray
+    previous_candidate: np.ndarray | int
 
 
 class DynLinUCB(BanditAgent):
@@ -202,7 +204,7 @@ class DynLinUCB(BanditAgent):
 
     def initial_extra(self) -> SettlingStatistics:
         d = self.action_set.dimension
-        return SettlingStatistics(np.zeros(()), np.zeros((d + 1, d + 1)), np.zeros(d))
+        return SettlingStatistics(np.zeros(()), np.zeros((d + 1, d + 1)), np.zeros(d), np.array(-1))
 
     def _choose(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):
@@ -211,14 +213,14 @@ class DynLinUCB(BanditAgent):
         return -1, np.asarray(self.action_set.ucb_argmax(self.learned.h_hat, self.learned.V, beta))
 
     def end_hold(self, reward: float) -> None:
-        holds, moment, previous = self.extra
-        if self._action is previous:
+        holds, moment, previous, candidate = self.extra
+        if self._index == candidate >= 0:
             return
         if self._hold > 1 and self.epoch > 1 and not self._spoiled:
             row = np.empty(len(previous) + 1)
             row[:-1], row[-1] = self._action - previous, reward - self._previous_reward
             holds, moment = holds + 1.0, moment + row[:, None] * row
-        self.extra = SettlingStatistics(holds, moment, self._action)
+        self.extra = SettlingStatistics(holds, moment, self._action, self._index)
 
     def recommended(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):
@@ -253,11 +255,9 @@ class DynLinUCB(BanditAgent):
                 `"asymptotic"`: z·σ̂·‖u‖_{V⁻¹} with σ̂ from the residuals: narrower, for one look at `level`.
         """
         check_in("method", method, ("uniform", "asymptotic"))
-        vector = (
-            self.candidates[action]
-            if isinstance(action, (int, np.integer))
-            else np.asarray(action, np.float64)
-        )
+        given = np.asarray(action)
+        indexed = given.shape == () and given.dtype.kind in "iu" and len(self.candidates) > 0
+        vector = self.candidates[given] if indexed else given.astype(np.float64)
         if vector.shape != (self.action_set.dimension,):
             raise ValueError(f"action has shape {vector.shape}, expected ({self.action_set.dimension},)")
         value = float(vector @ self.h_hat)
@@ -303,23 +303,24 @@ class DynLinUCB(BanditAgent):
     def settling_test(self, threshold: float = 4.0) -> float:
         """z-score of "the effect of a change of action goes on after its hold".
 
-        Over holds of at least two rounds, the last reward minus the one before is regressed on the change of
-        action. With a correct ρ̄ the coefficients are zero up to ρ̄^H; their Wald statistic is χ² and is returned
-        as the standard-normal quantile of the same tail probability (NaN with too few holds to tell).
+        Over holds of at least two rounds that changed the action, the last reward minus the one before is regressed
+        on the change. With a correct ρ̄ the coefficients are zero up to ρ̄^H; their Wald statistic is χ² and is
+        returned as the standard-normal quantile of the same tail probability (NaN with too few holds to tell).
 
         Warns:
             UserWarning: the score exceeds `threshold`: ρ̄ looks too small.
         """
-        count, squares, cross, moment = self.extra[:4]
-        rank = int(np.linalg.matrix_rank(moment)) if count else 0
-        if rank == 0 or count <= rank + 1:
+        holds, moment = float(self.extra.holds), self.extra.moment
+        changes, cross, squares = moment[:-1, :-1], moment[:-1, -1], float(moment[-1, -1])
+        rank = int(np.linalg.matrix_rank(changes)) if holds else 0
+        if rank == 0 or holds <= rank + 1:
             return math.nan
-        explained = float(cross @ np.linalg.pinv(moment, hermitian=True) @ cross)
-        unexplained = max(float(squares) - explained, 1e-300) / (float(count) - rank)
-        z = float(norm.isf(chi2.sf(explained / unexplained, rank)))
+        explained = float(cross @ np.linalg.pinv(changes, hermitian=True) @ cross)
+        unexplained = max(squares - explained, 1e-300) / (holds - rank)
+        z = float(norm.isf(max(chi2.sf(explained / unexplained, rank), 1e-300)))
         if z > threshold:
             warnings.warn(
-                f"rho_bar looks too small: rewards still move at the end of holds (z = {z:.1f} over {int(count)} "
+                f"rho_bar looks too small: rewards still move at the end of holds (z = {z:.1f} over {int(holds)} "
                 "holds); raise rho_bar, or settle",
                 stacklevel=2,
             )
