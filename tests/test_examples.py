@@ -1,0 +1,105 @@
+"""Every script of examples/ runs as a reader would run it, and prints what is true."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LONGEST = 40  # lines that are not blank
+
+
+def numbers(text, label):
+    """The numbers that follow `label` in its line."""
+    line = re.search(re.escape(label) + r"(.*)", text)
+    assert line, f"nothing is printed after {label!r}:\n{text}"
+    return [float(number.replace(",", "")) for number in re.findall(r"-?\d[\d,]*\.?\d*(?:e-?\d+)?", line[1])]
+
+
+def best_allocation_is_known(text, folder):
+    assert "best allocation: [1.  0.  0.5] worth per round: 0.3046" in text
+    assert "rewards of 256 environments: (256,)" in text
+    assert numbers(text, "mean reward of 1000 episodes:")[0] < 0.3046
+
+
+def agent_finds_the_optimum(text, folder):
+    low, high, worth = numbers(text, "its long-run reward: between")
+    assert low < worth == 0.305 < high
+    assert "is it the best one? True" in text and "loaded agent agrees: True" in text
+
+
+def tight_radius_wins(text, folder):
+    regrets = {
+        label: numbers(text, label)[0] for label in ("DynLin-UCB (tight)", "DynLin-UCB (paper)", "LinUCB ")
+    }
+    assert 10 * regrets["DynLin-UCB (tight)"] < min(regrets["DynLin-UCB (paper)"], regrets["LinUCB "])
+    assert (folder / "regret.png").read_bytes().startswith(b"\x89PNG")
+
+
+def budget_goes_to_lasting_effects(text, folder):
+    best = text[text.index("recommended:") :]
+    assert best.startswith("recommended: search 6,000.00, video 3,000.00, radio 0.00 EUR")
+    worth = 6_000 * (0.01 + 0.02 / (1 - 0.6)) + 3_000 * 0.03
+    _, low, high = numbers(best, "long-run reward ")
+    assert low < worth < high
+    assert 0.6 <= numbers(text, "at most")[0] < 0.9
+
+
+def pond_grows_logistically(text, folder):
+    stock, harvest = numbers(text, "one pond, one season: (array([")[:1] + numbers(text, "float32),")
+    assert stock == pytest.approx(0.45 + 0.3 * 0.45 * (1 - 0.45)) and harvest == pytest.approx(0.05)
+    ponds = numbers(text, "harvest of 50 seasons, a tenth each:")
+    assert len(ponds) == 5 and ponds == sorted(ponds)
+
+
+def own_agent_solves_the_probe(text, folder):
+    assert "probe solved: True" in text
+    assert numbers(text, "worth")[0] <= 0.8125
+
+
+def policy_nears_the_optimum(text, folder):
+    assert numbers(text, "share of the best long-run reward:")[-1] > 0.9
+
+
+def model_finds_the_optimum(text, folder):
+    assert "same: True" in text
+    true, identified = numbers(text, "true gain h:"), numbers(text, "identified:")[:3]
+    assert identified == pytest.approx(true, abs=0.02)
+
+
+FACTS = {
+    "make_env.py": best_allocation_is_known,
+    "train_dynlin_ucb.py": agent_finds_the_optimum,
+    "compare_agents.py": tight_radius_wins,
+    "budget_allocation.py": budget_goes_to_lasting_effects,
+    "own_environment.py": pond_grows_logistically,
+    "own_agent.py": own_agent_solves_the_probe,
+    "sb3_ppo.py": policy_nears_the_optimum,
+    "brax_ppo.py": policy_nears_the_optimum,
+    "identify_system.py": model_finds_the_optimum,
+}
+
+
+def test_every_example_has_a_fact():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(FACTS)
+
+
+@pytest.mark.parametrize("name", sorted(FACTS))
+def test_example(name, tmp_path):
+    source = (EXAMPLES / name).read_text(encoding="utf-8")
+    assert sum(bool(line.strip()) for line in source.splitlines()) < LONGEST
+    assert ast.get_docstring(ast.parse(source))
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    FACTS[name](done.stdout, tmp_path)
