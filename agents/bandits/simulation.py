@@ -341,7 +341,7 @@ def simulate(
 def agent_after(agent: AgentT, simulation: Simulation, run: int) -> AgentT:
     """`agent` as if it had itself played a finished run: it can advise, be saved, and play on."""
     holds = simulation.schedule.holds
-    learned = simulation.learned_states()[run]
+    learned = jax.tree.map(lambda leaf: np.asarray(leaf)[run], simulation.carry.learned)
     complete = int(complete_holds(simulation.algorithm, simulation.schedule).sum())
     agent.state = agent.initial_state()._replace(
         learned=learned,
