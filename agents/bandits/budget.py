@@ -70,8 +70,9 @@ class BudgetAllocator:
     Inside, money and reward are divided by powers of two, so that spends lie in [0, 1], long-run rewards in [−1, 1],
     and the way back is exact.
 
-    The confidence interval assumes, in those units: a full-scale spend on one channel changes the reward of its own
-    period by at most `reward_bound` and that of all later ones together by as much. `settings` says otherwise.
+    The confidence interval assumes: the most that one channel can get, spent on any single channel, changes the reward
+    of its own period by at most `reward_bound`, and that of all later ones together by as much; and before the start
+    no more was spent than now. `settings` says otherwise.
 
     Args:
         channels: names.
@@ -138,8 +139,10 @@ class BudgetAllocator:
         self.spend_scale, self.reward_scale = power_of_two(self.largest), power_of_two(self.reward_bound)
         actions = self.limits.action_set(self.spend_scale)
         u_bar = actions.max_norm() if largest_total is None else self.largest / self.spend_scale
+        effect = self.reward_bound / (self.limits.largest() or 1.0) * self.spend_scale / self.reward_scale
+        stability = DynLinUCBConfig(rho_bar, tau, delta=delta).stability
         self._settings = {
-            **unit_bounds(len(self.channels), u_bar, DynLinUCBConfig(rho_bar, tau, delta=delta).stability),
+            **assumed_bounds(effect * math.sqrt(len(self.channels)), u_bar, stability),
             "radius": "tight",
             "sigma": self.noise / self.reward_scale,
             "delta": delta,
@@ -381,12 +384,11 @@ class BudgetAllocator:
         return allocator
 
 
-def unit_bounds(channels: int, u_bar: float, rho_bar: float) -> dict[str, float]:
-    """Bounds in scaled units when each channel's effect is at most 1 at once and 1 later on, all together.
+def assumed_bounds(effect: float, u_bar: float, rho_bar: float) -> dict[str, float]:
+    """Bounds in scaled units when the effects of a spend are at most `effect` at once and later on, all together.
 
     The state is measured in units of reward (Ω = 1), and before the start no more was spent than now (X̄).
     """
-    effect = math.sqrt(channels)
     return {
         "rho_bar": rho_bar,
         "phi_bar": 1.0,

@@ -92,13 +92,15 @@ def require_unique(argument: str, names: Sequence[Any]) -> None:
 
 def _names(argument: str, values: Any) -> list[Any]:
     columns = getattr(values, "columns", None)
+    if columns is not None:
+        return list(columns)
     keys = getattr(values, "keys", None)
-    if columns is None and keys is None:
+    if keys is None:
         raise TypeError(
             f"{argument} must give its values by channel name (a dict, Series or DataFrame), got "
             f"{type(values).__name__}: the order of channels means nothing here"
         )
-    return list(keys() if columns is None else columns)
+    return list(keys())
 
 
 def _unknown(name: str, channels: Sequence[str]) -> str:

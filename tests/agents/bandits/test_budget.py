@@ -72,6 +72,23 @@ def test_learns_the_best_split_in_money():
     assert allocator.certificate() >= second.interval[1] - best.interval[0] - 1e-9
 
 
+@pytest.mark.filterwarnings("ignore:after its hold")  # effects add up to more than `reward_bound` here
+@pytest.mark.parametrize("seed", range(12))
+def test_intervals_hold_where_the_assumptions_are_met_with_equality(seed):
+    rng, rho, cap, bound, noise = np.random.default_rng(seed), 0.6, 1.01 * 2.0**seed, 99.0, 2.0
+    immediate, later = (rng.choice([-1, 1], 3) * bound / cap for _ in range(2))
+    allocator = BudgetAllocator(
+        CHANNELS, 2 * cap, upper=cap, reward_bound=bound, noise=noise, rho_bar=rho, delta=0.05, baseline=7.0
+    )
+    carried = later @ (rng.choice([0, 1], 3) * cap)
+    for _ in range(400):
+        allocation = allocator.next()
+        u = np.array(list(allocation.amounts.values()))
+        assert allocation.interval[0] <= 7.0 + (immediate + later) @ u <= allocation.interval[1]
+        allocator.observe(7.0 + immediate @ u + carried + noise * rng.standard_normal())
+        carried = rho * carried + (1 - rho) * later @ u
+
+
 def test_equals_the_bare_agent_on_scaled_numbers():
     allocator = make(settings={"lambda_": 0.5})
     scale, reward_scale = allocator.spend_scale, allocator.reward_scale
