@@ -80,8 +80,8 @@ def plot_curves(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for number, (label, curve) in enumerate(curves.items()):
-        style = {"color": f"C{number % 10}", "linestyle": ("-", "--", ":", "-.")[number // 10 % 4]}
-        (line,) = axes.plot(curve.x, statistic(curve.y, axis=0), label=label, **style)
+        color, dashes = f"C{number % 10}", ("-", "--", ":", "-.")[number // 10 % 4]
+        (line,) = axes.plot(curve.x, statistic(curve.y, axis=0), dashes, color=color, label=label)
         if len(curve.y) > 1:
             low, high = bootstrap_band(curve.y, statistic)
             axes.fill_between(curve.x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)

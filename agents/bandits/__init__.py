@@ -17,6 +17,7 @@ from dynrl.agents.bandits.dynlin_bounds import DynLinConstants, DynLinUCBConfig,
 from dynrl.agents.bandits.dynlin_ucb import DynLinUCB
 from dynrl.agents.bandits.exp3 import Exp3, Exp3Batch, Exp3BatchConfig, Exp3Config
 from dynrl.agents.bandits.linucb import DLinUCB, DLinUCBConfig, LinUCB, LinUCBConfig
+from dynrl.agents.bandits.many_problems import simulate_many
 from dynrl.agents.bandits.simulation import (
     Simulation,
     SimulationResult,
@@ -61,6 +62,7 @@ __all__ = [
     "agent_after",
     "epoch_holds",
     "simulate",
+    "simulate_many",
     "simulate_on_noise",
     "single_run",
 ]

@@ -235,7 +235,7 @@ def typed_settings(config_class: type, settings: Mapping[str, Any], source: str)
     hints = typing.get_type_hints(config_class)
     known = {name: value for name, value in settings.items() if name in hints}
     partial = make_dataclass("Settings", [(name, hints[name]) for name in known], frozen=True)
-    typed = from_mapping(partial, known, source)
+    typed: Any = from_mapping(partial, known, source)
     return {**settings, **{name: getattr(typed, name) for name in known}}
 
 

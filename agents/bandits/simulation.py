@@ -136,7 +136,7 @@ class Simulation:
         self._records: list[tuple[int, Any]] = []
         with jax.enable_x64(True):
             keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(self.seeds[self._lanes])
-            self._keys = keys[:, 0], keys[:, 1]
+            self.keys = keys[:, 0], keys[:, 1]
             one = initial_carry(self.algorithm, system.params)
             self.carry: Carry = jax.tree.map(
                 lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (count, *np.shape(leaf))), one
@@ -156,12 +156,22 @@ class Simulation:
         """Runs up to `chunks` chunks of rounds."""
         with jax.enable_x64(True):
             for _ in range(min(chunks, self.num_chunks - self.chunks_done)):
-                padded = _rows(self.carry, self._lanes)
-                padded = self._plan.advance(padded, self.chunks_done, self._keys)
-                self.carry = _rows(padded, np.arange(len(self.seeds)))
-                self.chunks_done += 1
-                if self.chunks_done % self._stride == 0 or self.done:
-                    self._records.append((self.rounds_done, jax.tree.map(np.asarray, self.carry.totals)))
+                self.absorb(self._plan.advance(self.lanes(), self.chunks_done, self.keys))
+
+    def lanes(self) -> Carry:
+        """The carry as the compiled code takes it: padded to a multiple of `LANES` runs."""
+        return _rows(self.carry, self._lanes)
+
+    def inputs(self) -> Any:
+        """The tables of the next chunk."""
+        return self._plan.inputs(self.chunks_done)
+
+    def absorb(self, advanced: Carry) -> None:
+        """Takes over the lanes after the next chunk, and records."""
+        self.carry = _rows(advanced, np.arange(len(self.seeds)))
+        self.chunks_done += 1
+        if self.chunks_done % self._stride == 0 or self.done:
+            self._records.append((self.rounds_done, jax.tree.map(np.asarray, self.carry.totals)))
 
     def result(self) -> SimulationResult:
         """What has been recorded so far."""
@@ -265,10 +275,10 @@ class _EpochPlan:
     def rounds_after(self, chunks: int) -> int:
         return int(self.ends[min(chunks * self.chunk, len(self.ends)) - 1]) if chunks else 0
 
-    def advance(self, carry: Carry, number: int, keys: Any) -> Carry:
+    def inputs(self, number: int) -> EpochInputs:
         m = np.arange(number * self.chunk, (number + 1) * self.chunk)
         active, epoch = m < len(self.ends), np.minimum(m, len(self.ends) - 1)
-        inputs = EpochInputs(
+        return EpochInputs(
             number=m,
             active=active.astype(np.float64),
             rounds=self.schedule.holds[epoch],
@@ -276,6 +286,9 @@ class _EpochPlan:
             complete=active & self.complete[epoch],
             epoch={name: table[epoch] for name, table in self.schedule.inputs.items()},
         )
+
+    def advance(self, carry: Carry, number: int, keys: Any) -> Carry:
+        inputs = self.inputs(number)
         return epoch_chunk(self.owner.world, self.jumps, self.owner.algorithm, carry, inputs, keys)
 
 
