@@ -16,7 +16,12 @@ def test_a_batch_of_systems_noise_levels_and_rho_bars_is_each_alone() -> None:
     actions = problem("dynrl/DLBAds-v0")[1]
     systems = [random_system(rng) for _ in range(3)]
     problems = [
-        (system, DynLinUCB.from_system(system, actions, 400, radius="tight", lambda_=0.01 * (1 + i), overestimate=1.1))
+        (
+            system,
+            DynLinUCB.from_system(
+                system, actions, 400, radius="tight", lambda_=0.01 * (1 + i), overestimate=1.1
+            ),
+        )
         for i, system in enumerate(systems)
     ]
     together = simulate_many(problems, 400, SEEDS, record=10)
