@@ -57,8 +57,8 @@ def test_gains_in_the_thousands_do_not_overflow() -> None:
 def test_the_reward_of_a_batch_belongs_to_the_arm_held_in_it() -> None:
     agent = Exp3Batch(ARMS, horizon=200, hold=5, reward_bound=1.0, exploration=0.3, seed=4)
     rng, gains = np.random.default_rng(0), np.zeros(4)
-    switches = 0
-    for batch in range(40):
+    switches, held = 0, -1
+    for _ in range(40):
         arm = agent.act()
         p = agent.learned.probabilities[arm]
         rewards = rng.uniform(-1, 1, 5) + 0.2 * arm
@@ -68,8 +68,9 @@ def test_the_reward_of_a_batch_belongs_to_the_arm_held_in_it() -> None:
         before = gains.copy()
         gains[arm] += (rewards.mean() + 2.0) / 4.0 / p
         np.testing.assert_allclose(agent.learned.gains, gains, rtol=1e-12)
-        switches += batch > 0 and (gains != before).argmax() != last
-        last = arm
+        assert np.flatnonzero(gains != before).tolist() == [arm]
+        switches += arm != held
+        held = arm
     assert switches > 5
 
 
