@@ -74,7 +74,8 @@ class FixedAllocationConfig:
         check_positive("total", self.total)
         check_bound("lower", self.lower)
         count = len(shares)
-        if not count * self.lower <= self.total <= count * self.upper:
+        slack = 1e-12 * self.total  # so that bounds of total / count each are feasible
+        if not count * self.lower - slack <= self.total <= count * self.upper + slack:
             raise ValueError(
                 f"{count} channels between {self.lower} and {self.upper} each cannot spend a total of {self.total}"
             )

@@ -25,7 +25,7 @@ class SettlingStatistics(NamedTuple):
     Attributes:
         holds: how many.
         moment: Σ rrᵀ over rows r = (change of action, last reward minus the one before), `[d + 1, d + 1]`.
-        previous_action: action of the previous hold, `[d]`.
+        previous_action: action of the previous hold, `[d]`; NaN before the first that this agent has seen.
         previous_candidate: its index, −1 on a set without a list of candidates.
     """
 
@@ -204,7 +204,7 @@ class DynLinUCB(BanditAgent):
 
     def initial_extra(self) -> SettlingStatistics:
         d = self.action_set.dimension
-        return SettlingStatistics(np.zeros(()), np.zeros((d + 1, d + 1)), np.zeros(d), np.array(-1))
+        return SettlingStatistics(np.zeros(()), np.zeros((d + 1, d + 1)), np.full(d, np.nan), np.array(-1))
 
     def _choose(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):
@@ -216,7 +216,8 @@ class DynLinUCB(BanditAgent):
         holds, moment, previous, candidate = self.extra
         if self._index == candidate >= 0:
             return
-        if self._hold > 1 and self.epoch > 1 and not self._spoiled:
+        known = not math.isnan(previous[0])  # it is not in the first hold, nor in the first after a log
+        if known and self._hold > 1 and not self._spoiled:
             row = np.empty(len(previous) + 1)
             row[:-1], row[-1] = self._action - previous, reward - self._previous_reward
             holds, moment = holds + 1.0, moment + row[:, None] * row

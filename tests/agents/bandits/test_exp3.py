@@ -108,8 +108,8 @@ def test_rewards_beyond_the_bound_are_clipped_counted_and_reported_once() -> Non
 
 
 def test_clipping_is_counted_in_simulations_too(ads: DLBSystem, six: FiniteSet) -> None:
-    tight = Exp3.from_system(ads, six, 640, reward_bound=1e-3)
-    assert (simulate(ads, tight, 640, [0, 1], record=1).learned.clipped > 0).all()
+    tight = Exp3.from_system(ads, six, 1000, reward_bound=1e-3)
+    assert (simulate(ads, tight, 1000, [0, 1], record=4).learned.clipped > 0).all()
 
 
 def test_one_arm() -> None:

@@ -32,9 +32,7 @@ Maker = Callable[[DLBSystem, FiniteSet], BanditAgent]
 MAKERS: dict[str, Maker] = {
     "DynLin-UCB, paper": lambda s, a: DynLinUCB.from_system(s, a, T, beta_scale=0.01, lambda_=1.0),
     "DynLin-UCB, tight": lambda s, a: DynLinUCB.from_system(s, a, T, radius="tight"),
-    "DynLin-UCB, warm-up, ceil": lambda s, a: DynLinUCB.from_system(
-        s, a, T, radius="tight", warmup=5, epoch_rounding="ceil", settle=1
-    ),
+    "DynLin-UCB, warm-up": lambda s, a: DynLinUCB.from_system(s, a, T, radius="tight", warmup=5, settle=1),
     "DynLin-UCB, random start": lambda s, a: DynLinUCB.from_system(
         s, a, T, radius="tight", first_action="random"
     ),

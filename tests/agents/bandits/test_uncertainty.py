@@ -126,6 +126,20 @@ def test_a_far_too_small_bound_is_noticed() -> None:
     assert math.isnan(DynLinUCB(TWO, **told).settling_test())
 
 
+def test_the_settling_test_counts_only_changes_that_the_agent_has_seen(runs: Runs, ads: DLBSystem) -> None:
+    agent = runs[0]  # it knows no action of the simulated run
+    for _ in range(agent.algorithm.schedule(400).holds[agent.epoch]):
+        agent.act()
+        agent.update(0.1)
+    assert agent.rounds_left == 0 and agent.extra.holds == 0
+    logged = DynLinUCB(TWO, rho_bar=0.5, horizon=100)
+    assert logged.warm_start_from_log(np.tile([1.0, 0.0], (5, 1)), np.ones(5)) == 1
+    for _ in range(logged.algorithm.schedule(2).holds[1]):
+        logged.act()
+        logged.update(0.1)
+    assert logged.epoch == 2 and logged.extra.holds == 0
+
+
 def test_starting_from_samples_is_having_made_them(six: FiniteSet, rng) -> None:
     u, h = six.actions[rng.integers(6, size=40)], np.array([0.2, 0.5, 0.1])
     y = u @ h + 0.1 * rng.standard_normal(40)
