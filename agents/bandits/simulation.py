@@ -30,6 +30,7 @@ from dynrl.agents.bandits.run_functions import (
     step_chunk_with_noise,
 )
 from dynrl.bandits import ActionSet, DLBSystem
+from dynrl.errors import FileFormatError
 from dynrl.runs.checkpoint import flatten_tree, unflatten_tree
 
 AgentT = TypeVar("AgentT", bound=BanditAgent)
@@ -82,7 +83,7 @@ class Simulation:
 
     Args:
         system: a stable system.
-        agent: an untrained agent; its algorithm is run.
+        agent: an agent that has not played yet; its algorithm is run, from its warm start if it has one.
         horizon: T.
         seeds: one integer per run; run i depends on its own seed only.
         record: how many records to keep (at most; spaced evenly over rounds or holds).
@@ -113,6 +114,10 @@ class Simulation:
             raise ValueError(
                 f"simulate() needs finitely many actions, but {agent.action_set} has no candidates list"
             )
+        if agent.epoch:
+            raise ValueError(
+                f"the {type(agent).__name__} has already played {agent.t} rounds: give a new one (a warm start is fine)"
+            )
         if not agent.algorithm.compiled:
             raise ValueError(
                 f"{type(agent).__name__} with {agent.config} runs in NumPy only: use its run() or learn()"
@@ -126,7 +131,9 @@ class Simulation:
         self.world = World(system.params, np.asarray(system.h), np.asarray(optimal))
         self.schedule = schedule_until(self.algorithm, self.horizon)
         units = len(self.schedule.holds) if path == "epoch" else self.horizon
-        self._chunk = min(-(-max(units, 1) // (record * BLOCK)) * BLOCK, MAX_CHUNK)
+        # a power of two, so that systems with other schedules share compiled code
+        blocks = -(-max(units, 1) // (record * BLOCK))
+        self._chunk = min(BLOCK << (blocks - 1).bit_length(), MAX_CHUNK)
         self.num_chunks = -(-units // self._chunk)
         self._stride = -(-self.num_chunks // record)
         self._plan = _EpochPlan(self) if path == "epoch" else _StepPlan(self)
@@ -137,7 +144,7 @@ class Simulation:
         with jax.enable_x64(True):
             keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(self.seeds[self._lanes])
             self.keys = keys[:, 0], keys[:, 1]
-            one = initial_carry(self.algorithm, system.params)
+            one = initial_carry(self.algorithm, system.params)._replace(learned=agent.learned)
             self.carry: Carry = jax.tree.map(
                 lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (count, *np.shape(leaf))), one
             )
@@ -207,10 +214,20 @@ class Simulation:
         for name in self.carry.totals._fields if self._records else ():
             arrays[f"records/{name}"] = np.stack([getattr(totals, name) for _, totals in self._records])
         arrays["chunks_done"] = np.array(self.chunks_done)
+        arrays["horizon"], arrays["seeds"] = np.array(self.horizon), self.seeds
         return arrays
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Continues from what `state_dict` gave."""
+        """Continues from what `state_dict` gave.
+
+        Raises:
+            FileFormatError: it belongs to another horizon, other seeds or another algorithm.
+        """
+        for name, own in (("horizon", self.horizon), ("seeds", self.seeds)):
+            if name not in arrays or not np.array_equal(arrays[name], own):
+                raise FileFormatError(
+                    f"the saved simulation has other {name}: expected {own}, got {arrays.get(name)}"
+                )
         carry = {name[6:]: leaf for name, leaf in arrays.items() if name.startswith("carry/")}
         with jax.enable_x64(True):
             self.carry = jax.tree.map(jnp.asarray, unflatten_tree(self.carry, carry))

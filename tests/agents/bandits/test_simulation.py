@@ -22,8 +22,10 @@ from dynrl.agents.bandits import (
     simulate,
     single_run,
 )
+from dynrl.agents.bandits.bench import problem
 from dynrl.agents.bandits.simulation import jump_tables
 from dynrl.bandits import BallSet, DLBSystem, FiniteSet
+from dynrl.errors import FileFormatError
 
 T = 1000
 RECORD = 4  # one number of records and at most 16 runs: one compilation per algorithm and path
@@ -193,3 +195,25 @@ def test_what_cannot_be_simulated_is_refused(ads: DLBSystem, six: FiniteSet) -> 
         Simulation(ads, Uniform(six), -1, [0])
     with pytest.raises(ValueError, match="dimension"):
         Simulation(ads, Uniform(FiniteSet(np.eye(2))), T, [0])
+
+
+def test_a_simulation_starts_where_the_agent_stands_and_refuses_one_that_has_played() -> None:
+    system, actions = problem("dynrl/DLBAds-v0")
+    warm = DynLinUCB.from_system(system, actions, 400, radius="tight").warm_start(system.h, 1e6 * np.eye(3))
+    cold = DynLinUCB.from_system(system, actions, 400, radius="tight")
+    regret = {agent: simulate(system, agent, 400, [1]).pseudo_regret[0, -1] for agent in (warm, cold)}
+    assert regret[warm] == pytest.approx(0.0, abs=1e-12)
+    assert regret[cold] > 1.0
+    cold.act()
+    with pytest.raises(ValueError, match="give a new one"):
+        simulate(system, cold, 400, [1])
+
+
+def test_a_saved_simulation_is_not_continued_with_other_seeds() -> None:
+    system, actions = problem("dynrl/DLBAds-v0")
+    saved, other = (
+        Simulation(system, DynLinUCB.from_system(system, actions, 400, radius="tight"), 400, seeds)
+        for seeds in ([1, 2], [1, 3])
+    )
+    with pytest.raises(FileFormatError, match="seeds"):
+        other.load_state_dict(saved.state_dict())
