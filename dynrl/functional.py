@@ -150,7 +150,8 @@ def check_actions(space: Space, actions: Any) -> np.ndarray:
     if actions.dtype.kind == "f" and not np.isfinite(actions).all():
         _reject(actions, ~np.isfinite(actions), "is not finite", space)
     low, high = _bounds(space)
-    cast = actions.astype(space.dtype) if actions.dtype.kind == "f" else actions
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and that is outside
+        cast = actions.astype(space.dtype) if actions.dtype.kind == "f" else actions
     outside = (cast < low) | (cast > high)
     if outside.any():
         _reject(actions, outside, "is outside the space", space)
