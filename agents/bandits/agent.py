@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from dynrl.agent import Agent, Transition
-from dynrl.agents.bandits.algorithm import BanditAlgorithm, Schedule, counted_rounds
+from dynrl.agents.bandits.algorithm import BanditAlgorithm, counted_rounds
 from dynrl.bandits import ActionSet, BoxSet, FiniteSet
 
 REFRESH_EVERY = 10_000  # learnt samples between two recomputations of an inverse from its master copy
@@ -127,7 +127,8 @@ class BanditAgent(Agent):
         self.candidates = none if candidates is None else np.asarray(candidates, np.float64)
         self.algorithm = self.make_algorithm()
         self._rows = list(self.candidates)
-        self._schedule = Schedule(np.zeros(0, np.int64), {})
+        self._holds: list[int] = []
+        self._columns: dict[str, list[Any]] = {}
         self._finite = isinstance(self.action_set, FiniteSet)
         zero, false = np.zeros((), np.int64), np.zeros((), np.bool_)
         return RunState(
@@ -274,12 +275,15 @@ class BanditAgent(Agent):
     def inputs(self, epoch: int) -> dict[str, Any]:
         """The schedule's inputs of epoch `epoch` (from 1)."""
         self._extend_schedule(epoch)
-        return {name: table[epoch - 1] for name, table in self._schedule.inputs.items()}
+        return {name: column[epoch - 1] for name, column in self._columns.items()}
 
     def _extend_schedule(self, epoch: int) -> None:
-        length = len(self._schedule.holds)
+        length = len(self._holds)
         if epoch > length:
-            self._schedule = self.algorithm.schedule(max(256, 2 * length, epoch))
+            schedule = self.algorithm.schedule(max(256, 2 * length, epoch))
+            # lists: one number out of them costs a tenth of one out of an array
+            self._holds = schedule.holds.tolist()
+            self._columns = {name: table.tolist() for name, table in schedule.inputs.items()}
 
     def _enter(self, epoch: int) -> None:
         self._inputs = self.inputs(epoch)
@@ -290,7 +294,7 @@ class BanditAgent(Agent):
     def _begin_epoch(self) -> None:
         self.epoch += 1
         self._extend_schedule(self.epoch)
-        self._hold = self._left = int(self._schedule.holds[self.epoch - 1])
+        self._hold = self._left = self._holds[self.epoch - 1]
         self._enter(self.epoch)
         self._sample, self._spoiled = 0.0, False
         self._index, self._action = self._choose()

@@ -6,9 +6,12 @@ runs, in `simulate`). It never loops over rounds: who drives it does.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+
+from dynrl.agents.bandits.linear_algebra import quadratic_forms
 
 Array = Any  # numpy.ndarray or jax.Array; the functions below take either
 
@@ -39,6 +42,21 @@ class BanditAlgorithm:
     compiled: ClassVar[bool] = True
 
     actions: Array  # [K, d] candidate actions
+
+    def squared_widths(self, matrix: Array) -> Array:
+        """`uᵀMu` for every candidate u, `[K]`; M `[d, d]` is symmetric."""
+        if (
+            isinstance(matrix, np.ndarray)
+            and isinstance(self.actions, np.ndarray)
+            and self.actions.size <= 4096
+        ):
+            return self._outer_products.dot(matrix.reshape(-1))
+        return quadratic_forms(self.actions, matrix)
+
+    @functools.cached_property
+    def _outer_products(self) -> Array:
+        """`uuᵀ` of every candidate as a row, `[K, d²]`."""
+        return (self.actions[:, :, None] * self.actions[:, None, :]).reshape(len(self.actions), -1)
 
     @property
     def draw(self) -> tuple[Literal["none", "uniform", "normal"], int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dynrl.agents.bandits.algorithm import Array, BanditAlgorithm, Schedule
 from dynrl.agents.bandits.dynlin_bounds import DynLinConstants, epoch_holds
-from dynrl.agents.bandits.linear_algebra import first_best, matvec, quadratic_forms
+from dynrl.agents.bandits.linear_algebra import first_best, matvec
 from dynrl.agents.bandits.ridge import RidgeState, ridge_init, ridge_refresh, ridge_update
 
 
@@ -83,14 +83,14 @@ class DynLinAlgorithm(BanditAlgorithm):
             return state, first_best(matvec(self.actions, state.h_hat + self.constants.ts_scale * noise))
         index = first_best(self.ucb(state, inputs))
         if self.random_first:
-            uniform = (draw[0] * self.actions.shape[0]).astype(index.dtype)
+            uniform = (draw[0] * self.actions.shape[0]).astype(np.int64)
             index = xp.where(inputs["first"], uniform, index)
         return state, index
 
     def ucb(self, state: RidgeState, inputs: dict[str, Array]) -> Array:
         """Index values ĥ·u + β‖u‖_{V⁻¹}, `[K]`."""
         xp = state.V.__array_namespace__()
-        width = xp.sqrt(quadratic_forms(self.actions, state.V_inverse))
+        width = xp.sqrt(self.squared_widths(state.V_inverse))
         return matvec(self.actions, state.h_hat) + self.beta(state, inputs) * width
 
     def learn(

@@ -24,15 +24,23 @@ class SettlingStatistics(NamedTuple):
 
     Attributes:
         holds: how many.
-        moment: Σ rrᵀ over rows r = (change of action, last reward minus the one before), `[d + 1, d + 1]`.
+        moment: Σ rrᵀ over rows r = (change of action, last reward minus the one before), without the `recent` ones,
+            `[d + 1, d + 1]`.
+        recent: the last `holds % len(recent)` rows, not summed yet.
         previous_action: action of the previous hold, `[d]`; NaN before the first that this agent has seen.
         previous_candidate: its index, −1 on a set without a list of candidates.
     """
 
-    holds: np.ndarray
+    holds: np.ndarray | int
     moment: np.ndarray
+    recent: np.ndarray
     previous_action: np.ndarray
     previous_candidate: np.ndarray | int
+
+    def total(self) -> np.ndarray:
+        """The moment over all rows."""
+        pending = self.recent[: int(self.holds) % len(self.recent)]
+        return self.moment + pending.T @ pending
 
 
 class DynLinUCB(BanditAgent):
@@ -172,7 +180,7 @@ class DynLinUCB(BanditAgent):
     def next_hold(self) -> int:
         """Rounds that the hold after the running one will last."""
         self._extend_schedule(self.epoch + 1)
-        return int(self._schedule.holds[self.epoch])
+        return self._holds[self.epoch]
 
     def change_action_set(self, action_set: ActionSet) -> None:
         """From the next hold on, plays in another set of the same dimension; what has been learnt stays.
@@ -204,7 +212,8 @@ class DynLinUCB(BanditAgent):
 
     def initial_extra(self) -> SettlingStatistics:
         d = self.action_set.dimension
-        return SettlingStatistics(np.zeros(()), np.zeros((d + 1, d + 1)), np.full(d, np.nan), np.array(-1))
+        moment, recent = np.zeros((d + 1, d + 1)), np.zeros((64, d + 1))
+        return SettlingStatistics(np.array(0), moment, recent, np.full(d, np.nan), np.array(-1))
 
     def _choose(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):
@@ -213,15 +222,17 @@ class DynLinUCB(BanditAgent):
         return -1, np.asarray(self.action_set.ucb_argmax(self.learned.h_hat, self.learned.V, beta))
 
     def end_hold(self, reward: float) -> None:
-        holds, moment, previous, candidate = self.extra
+        holds, moment, recent, previous, candidate = self.extra
         if self._index == candidate >= 0:
             return
         known = not math.isnan(previous[0])  # it is not in the first hold, nor in the first after a log
         if known and self._hold > 1 and not self._spoiled:
-            row = np.empty(len(previous) + 1)
+            row = recent[int(holds) % len(recent)]
             row[:-1], row[-1] = self._action - previous, reward - self._previous_reward
-            holds, moment = holds + 1.0, moment + row[:, None] * row
-        self.extra = SettlingStatistics(holds, moment, self._action, self._index)
+            holds = int(holds) + 1
+            if holds % len(recent) == 0:
+                moment = moment + recent.T @ recent
+        self.extra = SettlingStatistics(holds, moment, recent, self._action, self._index)
 
     def recommended(self) -> tuple[int, np.ndarray]:
         if len(self.candidates):
@@ -311,7 +322,7 @@ class DynLinUCB(BanditAgent):
         Warns:
             UserWarning: the score exceeds `threshold`: ρ̄ looks too small.
         """
-        holds, moment = float(self.extra.holds), self.extra.moment
+        holds, moment = float(self.extra.holds), self.extra.total()
         changes, cross, squares = moment[:-1, :-1], moment[:-1, -1], float(moment[-1, -1])
         rank = int(np.linalg.matrix_rank(changes)) if holds else 0
         if rank == 0 or holds <= rank + 1:
@@ -383,7 +394,7 @@ class DynLinUCB(BanditAgent):
         stretches = np.split(np.arange(len(u)), changes) if len(u) else []
         for stretch in stretches:
             self._extend_schedule(self.epoch + 1)
-            if len(stretch) < self._schedule.holds[self.epoch]:
+            if len(stretch) < self._holds[self.epoch]:
                 continue
             self.epoch, self.learned_epochs = self.epoch + 1, self.learned_epochs + 1
             self._enter(self.epoch)

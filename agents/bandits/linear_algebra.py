@@ -18,7 +18,7 @@ Array = Any
 def matvec(matrix: Array, vector: Array) -> Array:
     """`[m, k] × [k] → [m]`."""
     if isinstance(matrix, np.ndarray) and isinstance(vector, np.ndarray):
-        return matrix @ vector
+        return matrix.dot(vector)
     return sum_last(matrix * vector[None, :])
 
 
@@ -32,18 +32,21 @@ def sum_last(terms: Array) -> Array:
 
 def inner(left: Array, right: Array) -> Array:
     """`[k] · [k]`."""
-    return (
-        left @ right
-        if isinstance(left, np.ndarray) and isinstance(right, np.ndarray)
-        else sum_last(left * right)
-    )
+    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+        return left.dot(right)
+    return sum_last(left * right)
 
 
 def rank_one_inverse(inverse: Array, vector: Array) -> tuple[Array, Array]:
     """Inverse of `V + vvᵀ` from `V⁻¹` (Sherman-Morrison), and `vᵀV⁻¹v` before the update."""
     image = matvec(inverse, vector)
     leverage = inner(vector, image)
-    return inverse - image[:, None] * (image / (1.0 + leverage))[None, :], leverage
+    return inverse - outer(image, image * (1.0 / (1.0 + leverage))), leverage
+
+
+def outer(left: Array, right: Array) -> Array:
+    """`[m] ⊗ [k] → [m, k]`."""
+    return left.reshape(-1, 1) * right.reshape(1, -1)
 
 
 def spd_inverse(matrix: Array) -> Array:
@@ -69,16 +72,17 @@ def spd_inverse(matrix: Array) -> Array:
 def quadratic_forms(actions: Array, matrix: Array) -> Array:
     """`uᵀMu` for every row u of `actions` `[K, d]`, M `[d, d]` being symmetric."""
     if isinstance(actions, np.ndarray) and isinstance(matrix, np.ndarray):
-        return np.vecdot(actions @ matrix, actions)
+        return np.vecdot(actions.dot(matrix), actions)
     products = sum_last(actions[:, None, :] * matrix[None])  # the matrix is symmetric
     return sum_last(products * actions)
 
 
 def first_best(values: Array) -> Array:
     """Lowest index whose value is within 1e-12·max(1, |best|) of the best of `values` `[K]`."""
-    best = values.max()
     if isinstance(values, np.ndarray):
-        tolerance = 1e-12 * max(1.0, abs(float(best)))
-    else:
-        tolerance = 1e-12 * values.__array_namespace__().maximum(1.0, abs(best))
-    return (values >= best - tolerance).argmax()
+        numbers = values.tolist()  # a handful is compared faster in Python than in NumPy
+        best = max(numbers)
+        near = best - 1e-12 * max(1.0, abs(best))
+        return next(index for index, value in enumerate(numbers) if value >= near)
+    best = values.max()
+    return (values >= best - 1e-12 * values.__array_namespace__().maximum(1.0, abs(best))).argmax()

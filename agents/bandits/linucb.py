@@ -12,7 +12,7 @@ import numpy as np
 from dynrl.agents.bandits.agent import BanditAgent
 from dynrl.agents.bandits.algorithm import Array, BanditAlgorithm, Schedule
 from dynrl.agents.bandits.dynlin_bounds import DynLinConstants, DynLinUCBConfig
-from dynrl.agents.bandits.linear_algebra import first_best, matvec, quadratic_forms, spd_inverse
+from dynrl.agents.bandits.linear_algebra import first_best, matvec, spd_inverse
 from dynrl.agents.bandits.ridge import RidgeState, ridge_init, ridge_refresh, ridge_update
 from dynrl.agents.bandits.validation import (
     check_bound,
@@ -123,7 +123,7 @@ class LinUCBAlgorithm(BanditAlgorithm):
 
     def choose(self, state: Any, inputs: dict[str, Array], draw: Array) -> tuple[Any, Array]:
         xp = state.b.__array_namespace__()
-        width = xp.sqrt(quadratic_forms(self.actions, self.metric(state)))
+        width = xp.sqrt(self.squared_widths(self.metric(state)))
         return state, first_best(matvec(self.actions, state.h_hat) + inputs["radius"] * width)
 
     def metric(self, state: Any) -> Array:

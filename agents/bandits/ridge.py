@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dynrl.agents.bandits.algorithm import Array
-from dynrl.agents.bandits.linear_algebra import matvec, rank_one_inverse, spd_inverse
+from dynrl.agents.bandits.linear_algebra import matvec, outer, rank_one_inverse, spd_inverse
 
 
 class RidgeState(NamedTuple):
@@ -43,7 +43,7 @@ def ridge_update(state: RidgeState, action: Array, sample: Array) -> RidgeState:
     xp = action.__array_namespace__()
     V_inverse, leverage = rank_one_inverse(state.V_inverse, action)
     b = state.b + action * sample
-    V = state.V + action[:, None] * action[None, :]
+    V = state.V + outer(action, action)
     log_det, energy = state.log_det + xp.log1p(leverage), state.energy + sample * sample
     return RidgeState(V, V_inverse, b, matvec(V_inverse, b), log_det, energy)
 

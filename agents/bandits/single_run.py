@@ -54,6 +54,7 @@ def single_run(
     scale = np.concatenate([np.full(n, system.sigma_x), [system.sigma_y]])
     shocks = (noise * scale).reshape(-1)
     responses = [hold_response(system, rounds) for rounds in range(1, min(BLOCK, horizon) + 1)]
+    given = np.zeros(n + system.d + BLOCK * (n + 1))
     rewards, actions = np.empty(horizon), np.empty((horizon, system.d))
     x = system.params.x0
     candidates = agent.candidates if isinstance(agent.action_set, FiniteSet) else None
@@ -63,11 +64,13 @@ def single_run(
         output = act()
         action = output if candidates is None else candidates[output]
         rounds = min(agent.rounds_left, BLOCK, horizon - t)
-        outcome = responses[rounds - 1] @ np.concatenate(
-            (x, action, shocks[t * (n + 1) : (t + rounds) * (n + 1)])
-        )
-        x, rewards[t : t + rounds], actions[t : t + rounds] = outcome[:n], outcome[n:], action
-        for reward in outcome[n:].tolist():
+        used = n + system.d + rounds * (n + 1)
+        given[:n], given[n : n + system.d] = x, action
+        given[n + system.d : used] = shocks[t * (n + 1) : (t + rounds) * (n + 1)]
+        outcome = responses[rounds - 1].dot(given[:used])
+        x, earned = outcome[:n], outcome[n:]
+        rewards[t : t + rounds], actions[t : t + rounds] = earned, action
+        for reward in earned.tolist():
             act()
             update(reward)
         t += rounds
