@@ -26,7 +26,7 @@ def figures(quick: bool) -> Iterator[Figure]:
     """All figures; `quick` keeps the short horizons and fewer runs."""
     horizon, runs = (100_000, 16) if quick else (1_000_000, 32)
     yield from regret_figures(horizon, runs)
-    yield from random_system_figures(20, 20_000 if quick else 100_000, 8)
+    yield from random_system_figures(6 if quick else 20, 20_000 if quick else 100_000, 8)
     yield from speed_figures()
     if not quick:
         yield memory_figure()

@@ -29,7 +29,7 @@ TRAININGS: dict[str, tuple[str, ...]] = {
 }
 """What is trained, with which settings: a few seconds with many checkpoints, one agent step by step and several
 agents in compiled simulations."""
-KILLS, QUICK_KILLS = 10, 2
+KILLS, QUICK_KILLS = 10, 1
 """Trainings of each kind that are killed."""
 ATTEMPTS = 10
 START_LIMIT = 300.0
