@@ -281,7 +281,7 @@ class BanditAgent(Agent):
         length = len(self._holds)
         if epoch > length:
             schedule = self.algorithm.schedule(max(256, 2 * length, epoch))
-            # lists: one number out of them costs a tenth of one out of an array
+            # lists, because one number at a time is taken out of them
             self._holds = schedule.holds.tolist()
             self._columns = {name: table.tolist() for name, table in schedule.inputs.items()}
 

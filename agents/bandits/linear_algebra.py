@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dynrl.bandits import action_sets
+
 Array = Any
 
 
@@ -78,11 +80,8 @@ def quadratic_forms(actions: Array, matrix: Array) -> Array:
 
 
 def first_best(values: Array) -> Array:
-    """Lowest index whose value is within 1e-12·max(1, |best|) of the best of `values` `[K]`."""
+    """The tie rule of `dynrl.bandits.action_sets.first_best`, for NumPy or JAX `values` `[K]`."""
     if isinstance(values, np.ndarray):
-        numbers = values.tolist()  # a handful is compared faster in Python than in NumPy
-        best = max(numbers)
-        near = best - 1e-12 * max(1.0, abs(best))
-        return next(index for index, value in enumerate(numbers) if value >= near)
+        return action_sets.first_best(values)
     best = values.max()
     return (values >= best - 1e-12 * values.__array_namespace__().maximum(1.0, abs(best))).argmax()

@@ -338,9 +338,9 @@ def randomness(
 def counter_uniforms(keys: Array, counters: Array, size: int) -> Array:
     """Uniform numbers in (−1, 1), `[N, B, size]`.
 
-    Threefry is a counter-based generator: `fold_in(key, count)` already is 64 random bits. Taking them directly,
-    block-wise and with the runs along the last axis, costs a third of `random.normal` on keys folded one by one, and
-    that was most of a simulated round.
+    Threefry is a counter-based generator: `fold_in(key, count)` already is 64 random bits. They are taken directly,
+    block-wise and with the runs along the last axis, because XLA vectorises that; `random.normal` on keys folded one
+    by one took most of a simulated round.
     """
     counts = jnp.uint32(counters)[:, None] * jnp.uint32(size) + jnp.arange(size, dtype=jnp.uint32)
     hash_all = jax.vmap(jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0)), (None, 0))

@@ -137,8 +137,13 @@ def ucb_index(actions: Array, h_hat: Array, V: Array, beta: float) -> Array:
 
 def first_best(values: Array) -> int:
     """Lowest index whose value is within 1e-12·max(1, |best|) of the best."""
-    best = values.max()
-    return int(np.argmax(values >= best - 1e-12 * max(1.0, abs(best))))
+    if len(values) > 64:
+        best = values.max()
+        return int(np.argmax(values >= best - 1e-12 * max(1.0, abs(best))))
+    numbers = values.tolist()  # a handful is compared faster in Python than in NumPy
+    best = max(numbers)
+    near = best - 1e-12 * max(1.0, abs(best))
+    return next(index for index, value in enumerate(numbers) if value >= near)
 
 
 def array_and_namespace(value: ArrayLike) -> tuple[Any, Any]:
