@@ -1,7 +1,7 @@
 """Settings of every test: compiled programs are kept between runs, and PyTorch leaves the other core alone."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +19,20 @@ def strict_ranks() -> Iterator[None]:
 
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(scope="session")
+def campaign_file() -> Callable[[str], Path]:
+    """A function from the name of a file of the iPinYou development data (research only, never in the repository) to
+    its path; it skips the test where the file is absent."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    given = [Path(os.environ["DYNRL_DATA"])] if "DYNRL_DATA" in os.environ else []
+
+    def find(name: str) -> Path:
+        for folder in (*given, beside):
+            for path in (folder / name, folder / "rtb" / name):
+                if path.is_file():
+                    return path
+        pytest.skip(f"{name} (iPinYou, research only) is neither in $DYNRL_DATA nor in ../shared/data/rtb")
+
+    return find
