@@ -50,7 +50,7 @@ class Campaign:
         object.__setattr__(self, "price_counts", counts)
         if self.impressions <= 0:
             raise ValueError("the campaign has no impressions: there is nothing to learn prices from")
-        if not 0 <= self.clicks:
+        if self.clicks < 0:
             raise ValueError(f"clicks is {self.clicks}, expected a non-negative count")
         if counts.sum() == 0:
             raise ValueError("price_counts are all zero: there is nothing to learn prices from")
