@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium import Space, spaces
 from gymnasium.experimental.functional import FuncEnv
@@ -59,6 +60,18 @@ class FunctionalEnv(FuncEnv):
     def get_default_params(self, **kwargs: Any) -> Any:
         """Return the world's constants as a pytree of arrays. Default: no constants."""
         return ()
+
+    def following(self, last: Any, rng: Any, params: Any = None) -> Any:
+        """Return the first state of the episode after one that ended in the state `last`. Default: `initial`.
+
+        For worlds whose episodes come in an order, such as the days of a log. A reset with a seed or with options
+        begins anew, with `initial`.
+        """
+        return self.initial(rng, params)
+
+    def truncated(self, state: Any, rng: Any, params: Any = None) -> Any:
+        """Return whether the episode is cut short here, `[]` bool, for a reason other than `horizon`: the data end."""
+        return jnp.zeros((), bool)
 
     def state_info(self, state: Any, params: Any = None) -> dict[str, Any]:
         """Return the `info` of a reset: a dict (may be nested) of arrays."""

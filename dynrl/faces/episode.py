@@ -49,10 +49,13 @@ def key_from_seed(seed: int) -> np.ndarray:
     return np.array([(seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
 
 
-def begin(env: FunctionalEnv, key: Any, params: Any) -> tuple[Episode, Any, Mapping[str, Any]]:
-    """Start an episode; returns `(episode, observation, info)`."""
+def begin(
+    env: FunctionalEnv, key: Any, params: Any, last: Any = None
+) -> tuple[Episode, Any, Mapping[str, Any]]:
+    """Start an episode, the one after that which ended in the state `last` where there is one; returns
+    `(episode, observation, info)`."""
     key, sub = split_key(key)
-    state = _strongly_typed(env.initial(sub, params))
+    state = _strongly_typed(env.initial(sub, params) if last is None else env.following(last, sub, params))
     episode = Episode(state, key, jnp.zeros((), jnp.int32))
     return episode, env.observation(state, sub, params), env.state_info(state, params)
 
@@ -69,10 +72,18 @@ def advance(env: FunctionalEnv, episode: Episode, action: Any, params: Any) -> t
         observation=env.observation(next_state, sub, params),
         reward=jnp.asarray(env.reward(state, action, next_state, sub, params), float).reshape(()),
         terminated=terminated,
-        truncated=~terminated & out_of_time,
+        truncated=~terminated & (out_of_time | env.truncated(next_state, sub, params)),
         info=env.transition_info(state, action, next_state, params),
     )
     return Episode(next_state, key, elapsed), outcome
+
+
+def last_state(env: FunctionalEnv, episode: Episode | None) -> Any:
+    """Return what `begin` takes as `last`: None where the environment's episodes do not depend on each other, so that
+    those environments compile one program only."""
+    if episode is None or type(env).following is FunctionalEnv.following:
+        return None
+    return episode.state
 
 
 def split_key(key: Any) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from dynrl.faces import conversion
-from dynrl.faces.episode import Episode, advance, begin, key_from_seed
+from dynrl.faces.episode import Episode, advance, begin, key_from_seed, last_state
 from dynrl.faces.params import checked_params
 from dynrl.functional import FunctionalEnv, require_functional
 from dynrl.runs.checkpoint import flatten_tree, unflatten_tree
@@ -88,9 +88,10 @@ class GymnasiumEnv(gymnasium.Env):
         elif self._key is None:
             self._key = key_from_seed(int(self.np_random.integers(2**32)))
         key = self._key if self._episode is None or seed is not None else self._episode.key
+        last = None if seed is not None or options else last_state(self.func_env, self._episode)
         with jax.enable_x64(self.func_env.x64):
             self._option_params = own
-            self._episode, observation, info = _begin(self.func_env, key, self._running_params())
+            self._episode, observation, info = _begin(self.func_env, key, self._running_params(), last)
         self._ended = False
         return conversion.to_single(self.observation_space, observation), conversion.single_info(info)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dynrl.faces.episode import Episode, advance, begin, where
+from dynrl.faces.episode import Episode, advance, begin, last_state, where
 from dynrl.faces.params import axes_tree, broadcast
 from dynrl.functional import FunctionalEnv
 
@@ -55,9 +55,12 @@ class Stepped(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def reset_lanes(env: FunctionalEnv, axes: tuple[int | None, ...], keys: Any, params: Any) -> tuple:
-    """Begin an episode in every lane; returns `(episode, observation, info)`, leaves `[N, ...]`."""
-    return jax.vmap(partial(begin, env), in_axes=(0, axes_tree(params, axes)))(keys, params)
+def reset_lanes(
+    env: FunctionalEnv, axes: tuple[int | None, ...], keys: Any, params: Any, last: Any = None
+) -> tuple:
+    """Begin an episode in every lane, after the ones that ended in the states `last`, if any; returns
+    `(episode, observation, info)`, leaves `[N, ...]`."""
+    return jax.vmap(partial(begin, env), in_axes=(0, axes_tree(params, axes), 0))(keys, params, last)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
@@ -89,10 +92,11 @@ def step_lanes(
     # `advance`.
     fresh = ended if same_step else lanes.done
     keys = episode.key if same_step else lanes.episode.key
-    start = jax.vmap(partial(begin, env), in_axes=(0, shared))
+    last = last_state(env, episode if same_step else lanes.episode)
+    start = jax.vmap(partial(begin, env), in_axes=(0, shared, 0))
 
     def with_resets() -> tuple:
-        begun, observation, reset_info = start(keys, params)
+        begun, observation, reset_info = start(keys, params, last)
         live = ~fresh
         return (
             where(fresh, begun, episode),
@@ -103,7 +107,7 @@ def step_lanes(
         )
 
     def without_resets() -> tuple:
-        _, _, reset_info = jax.eval_shape(start, keys, params)
+        _, _, reset_info = jax.eval_shape(start, keys, params, last)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), reset_info)
         return episode, outcome.observation, outcome.info, nothing, lanes.params
 

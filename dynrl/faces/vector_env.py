@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dynrl.faces import conversion
-from dynrl.faces.episode import key_from_seed
+from dynrl.faces.episode import key_from_seed, last_state, where
 from dynrl.faces.gymnasium_env import as_array, checked_render_mode
 from dynrl.faces.lanes import Lanes, Stepped, dense_info, joined_infos, reset_lanes, step_lanes
 from dynrl.faces.params import batched_params, broadcast, take
@@ -101,12 +101,17 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             ValueError: an unknown option, or a list of another length than `num_envs`.
         """
         episode_params = self._option_params(options or {})
-        self._seed(seed)
+        seeded = self._seed(seed)
         with jax.enable_x64(self.func_env.x64):
             lanes_params, axes = self._device_params(), self._axes
             if episode_params is not None:
                 lanes_params, axes = episode_params, (0,) * len(self._axes)
-            episode, observation, info = reset_lanes(self.func_env, axes, self._keys, lanes_params)
+            begun = reset_lanes(self.func_env, axes, self._keys, lanes_params)
+            last = last_state(self.func_env, None if self._lanes is None else self._lanes.episode)
+            if last is not None and not options and not seeded.all():
+                following = reset_lanes(self.func_env, axes, self._keys, lanes_params, last)
+                begun = where(jnp.asarray(seeded), begun, following)
+            episode, observation, info = begun
             self._lanes = Lanes(episode, jnp.zeros(self.num_envs, bool), episode_params)
         self._done = np.zeros(self.num_envs, bool)
         everywhere = np.ones(self.num_envs, bool)
@@ -188,7 +193,8 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_lanes": conversion.to_host(self._lanes), "_on_device": None}
 
-    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+    def _seed(self, seed: int | Sequence[int | None] | None) -> np.ndarray:
+        """Renew the keys of the environments that have a seed; returns which, `[N]` bool."""
         if seed is None or isinstance(seed, (int, np.integer)):
             seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
         else:
@@ -208,6 +214,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         for i, value in enumerate(seeds):
             if value is not None:
                 self._keys[i] = key_from_seed(int(value))
+        return np.array([value is not None for value in seeds])
 
     def _option_params(self, options: Mapping[str, Any]) -> Any:
         # Per environment where anything differs between environments: `apply_options` knows single worlds

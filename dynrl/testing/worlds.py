@@ -133,3 +133,52 @@ class PreciseRandomWalk(RandomWalk):
     """`RandomWalk` computed in float64."""
 
     x64: ClassVar[bool] = True
+
+
+class Day(NamedTuple):
+    """Number of the day, hours played on it, both `[]` int32."""
+
+    number: Any
+    hour: Any
+
+
+@dataclass(frozen=True)
+class Diary(FunctionalEnv):
+    """Days in their order: an episode is one day of four hours, the last of the `days` breaks off after two.
+
+    The action is ignored. The observation is `[day, hour]`, the reward a random number. After the last day comes the
+    first. Constants (`params`): `first []`, the day to begin with, and `days []`. Reset options: `first`.
+    """
+
+    horizon: int | None = None
+    observation_space = spaces.Box(0, 100, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def get_default_params(self, **kwargs: Any) -> Any:
+        return {"first": jnp.zeros((), jnp.int32), "days": jnp.asarray(3, jnp.int32)}
+
+    def initial(self, rng: Any, params: Any = None) -> Day:
+        return Day(params["first"], jnp.zeros((), jnp.int32))
+
+    def following(self, last: Day, rng: Any, params: Any = None) -> Day:
+        return Day((last.number + 1) % params["days"], jnp.zeros((), jnp.int32))
+
+    def transition(self, state: Day, action: Any, rng: Any, params: Any = None) -> Day:
+        return state._replace(hour=state.hour + 1)
+
+    def observation(self, state: Day, rng: Any, params: Any = None) -> Any:
+        return jnp.stack([state.number, state.hour]).astype(jnp.float32)
+
+    def reward(self, state: Day, action: Any, next_state: Day, rng: Any, params: Any = None) -> Any:
+        return jax.random.uniform(rng)
+
+    def terminal(self, state: Day, rng: Any, params: Any = None) -> Any:
+        return state.hour >= 4
+
+    def truncated(self, state: Day, rng: Any, params: Any = None) -> Any:
+        return (state.number == params["days"] - 1) & (state.hour >= 2)
+
+    def apply_options(self, params: Any, options: Mapping[str, Any]) -> Any:
+        if unknown := sorted(set(options) - {"first"}):
+            raise ValueError(f"Diary knows no reset option {unknown[0]!r}; it takes 'first'.")
+        return {**params, "first": np.int32(options["first"])} if options else params
