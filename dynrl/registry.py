@@ -54,6 +54,8 @@ ENVS: dict[str, Entry] = _table(
         {"system": "synthetic"},
     ),
     Entry("dynrl/DLBAds-v0", _DLB, "ad budget over three platforms, identified from logs", {"system": "ads"}),
+    Entry("dynrl/BidReplay-v0", "dynrl.envs.auctions.bid_replay:BidReplay", "bid in the auctions of a log"),
+    Entry("dynrl/BidSim-v0", "dynrl.envs.auctions.bid_sim:BidSim", "bid in a simulated market"),
 )
 AGENTS: dict[str, Entry] = _table(
     *(

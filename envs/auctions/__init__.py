@@ -1,1 +1,6 @@
-"""Auction environments."""
+"""Auctions as environments: replay of a log, a simulated market, pacing by time slots, competing advertisers."""
+
+from dynrl.envs.auctions.bid_replay import BidReplay, ReplayParams
+from dynrl.envs.auctions.bid_sim import BidSim, SimParams
+
+__all__ = ["BidReplay", "BidSim", "ReplayParams", "SimParams"]
