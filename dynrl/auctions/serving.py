@@ -13,7 +13,9 @@ last call.
 
 from __future__ import annotations
 
+import bisect
 import json
+import math
 import shutil
 from os import PathLike
 from pathlib import Path
@@ -157,3 +159,479 @@ class LinearPolicy(BidPolicy):
 
     def arrays(self) -> dict[str, Any]:
         return {"slope": self.slope, "delta_max": self.delta_max}
+
+
+def uniform_at(stream: int, t: int) -> float:
+    """The draw in [0, 1) for auction `t` of a stream (SplitMix64: Steele, Lea and Flood, OOPSLA 2014)."""
+    z = (stream + t * 0x9E3779B97F4A7C15) & _WORD
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _WORD
+    return ((z ^ (z >> 31)) >> 11) * 2.0**-53
+
+
+_WORD = 2**64 - 1
+
+
+def interpolate(x: float, xs: list[float], ys: list[float]) -> float:
+    """The line through points of ascending `xs`, constant beyond the ends; on numbers faster than `numpy.interp`."""
+    if x >= xs[-1]:
+        return ys[-1]
+    upper = bisect.bisect_right(xs, x)
+    if upper == 0:
+        return ys[0]
+    left = xs[upper - 1]
+    share = (x - left) / (xs[upper] - left)
+    return ys[upper - 1] + share * (ys[upper] - ys[upper - 1])
+
+
+class Ortb1Policy(BidPolicy):
+    """`sqrt(c theta / lam + c^2) - c` ticks."""
+
+    kind = "ortb1"
+
+    def __init__(self, c: float, lam: float, delta_max: int) -> None:
+        super().__init__(delta_max)
+        self.c, self.lam = float(c), float(lam)
+
+    def wanted(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        return math.sqrt(self.c * theta / self.lam + self.c**2) - self.c
+
+    def arrays(self) -> dict[str, Any]:
+        return {"c": self.c, "lam": self.lam, "delta_max": self.delta_max}
+
+
+class Ortb2Policy(Ortb1Policy):
+    """The root of `a^3 + 3 c^2 a = 2 c^2 theta / lam`, in ticks."""
+
+    kind = "ortb2"
+
+    def wanted(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        scaled = self.c * self.lam
+        root = math.cbrt((theta + math.sqrt(scaled**2 + theta**2)) / scaled)
+        return self.c * (root - 1 / root)
+
+
+class ShadingPolicy(BidPolicy):
+    """First price: the bid a >= floor with the largest `(value * theta - a) * win[segment, a]`, none if all lose."""
+
+    kind = "shading"
+
+    def __init__(self, value: float, win: Any, delta_max: int) -> None:
+        super().__init__(delta_max)
+        self.value, self.win = float(value), np.asarray(win, np.float64)
+        self._bids = np.arange(self.win.shape[1], dtype=np.float64)
+
+    def wanted(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        return self.shaded(self.value * theta, floor, segment)
+
+    def shaded(self, value: float, floor: int, segment: int) -> float:
+        """The best bid of an impression worth `value` ticks."""
+        if value <= floor or floor > self.delta_max:
+            return 0
+        profit = (value - self._bids[floor:]) * self.win[segment, floor:]
+        best = int(profit.argmax())
+        return floor + best if profit[best] > 0 else 0
+
+    def arrays(self) -> dict[str, Any]:
+        return {"value": self.value, "win": self.win, "delta_max": self.delta_max}
+
+
+class EpisodePolicy(BidPolicy):
+    """A policy with memory: one episode at a time, begun anew when `t` is not smaller than at the last call.
+
+    It learns what it paid from the money left at the next call, so it needs no `observe`.
+    """
+
+    def __init__(self, delta_max: int) -> None:
+        super().__init__(delta_max)
+        self._last_t = 0
+
+    def begin(self, t: int, b: int) -> None:
+        """Forget the last episode; this one has `t` auctions and `b` ticks."""
+        raise NotImplementedError
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        """The bid in ticks, once the episode has begun."""
+        raise NotImplementedError
+
+    def wanted(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        if t >= self._last_t:
+            self.begin(t, b)
+        self._last_t = t
+        return self.paced(t, b, theta, floor, segment)
+
+
+class RandomPolicy(EpisodePolicy):
+    """Uniform on 0..`upper` ticks; episode after episode from its own stream of draws."""
+
+    kind = "random"
+
+    def __init__(self, upper: float, seed: int, delta_max: int) -> None:
+        super().__init__(delta_max)
+        self.upper, self.seed = float(upper), int(seed)
+        self._generator = np.random.default_rng(self.seed)
+        self.stream = 0
+
+    def begin(self, t: int, b: int) -> None:
+        self.stream = int(self._generator.integers(2**64, dtype=np.uint64))
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        return uniform_at(self.stream, t) * self.upper
+
+    def arrays(self) -> dict[str, Any]:
+        return {"upper": self.upper, "seed": self.seed, "delta_max": self.delta_max}
+
+
+class FluidPolicy(EpisodePolicy):
+    """`multiplier(b / t) * theta`, the multiplier read off a table every `renew` auctions, with calibrated spend."""
+
+    kind = "fluid"
+
+    def __init__(self, ratio: Any, multiplier: Any, trust: float, renew: int, delta_max: int) -> None:
+        super().__init__(delta_max)
+        self._ratio = np.asarray(ratio, np.float64).tolist()
+        self._multiplier = np.asarray(multiplier, np.float64).tolist()
+        self.trust, self.renew = float(trust), int(renew)
+
+    def begin(self, t: int, b: int) -> None:
+        self._horizon, self._budget = t, b
+        self._foreseen = self._rate = self._slope = 0.0
+
+    def slope(self, t: int, b: int) -> float:
+        """Ticks per unit of click probability, now."""
+        if (self._horizon - t) % self.renew == 0:
+            prior = self.trust * self._budget
+            foreseen = prior + self._foreseen
+            learns = 0 < foreseen < math.inf
+            surprise = (prior + self._budget - b) / foreseen if learns else 1.0
+            rate = b / t / surprise if surprise > 0 else self._ratio[-1]
+            self._rate = min(rate, self._ratio[-1])
+            self._slope = interpolate(self._rate, self._ratio, self._multiplier)
+        self._foreseen += self._rate
+        return self._slope
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        return self.slope(t, b) * theta
+
+    def arrays(self) -> dict[str, Any]:
+        return {
+            "ratio": np.array(self._ratio),
+            "multiplier": np.array(self._multiplier),
+            "trust": self.trust,
+            "renew": self.renew,
+            "delta_max": self.delta_max,
+        }
+
+
+class PacedShadingPolicy(EpisodePolicy):
+    """First price under a budget: the shaded bid of an impression worth `multiplier(b / t) * theta` ticks."""
+
+    kind = "paced_shading"
+
+    def __init__(
+        self, ratio: Any, multiplier: Any, trust: float, renew: int, win: Any, delta_max: int
+    ) -> None:
+        super().__init__(delta_max)
+        self._fluid = FluidPolicy(ratio, multiplier, trust, renew, delta_max)
+        self._shading = ShadingPolicy(0.0, win, delta_max)
+
+    def begin(self, t: int, b: int) -> None:
+        self._fluid.begin(t, b)
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        return self._shading.shaded(self._fluid.slope(t, b) * theta, floor, segment)
+
+    def arrays(self) -> dict[str, Any]:
+        return self._fluid.arrays() | {"win": self._shading.win}
+
+
+class BslbPolicy(EpisodePolicy):
+    """`theta / lam0`, times the share of the money left, over the share of the auctions left."""
+
+    kind = "bslb"
+
+    def __init__(self, lam0: float, delta_max: int) -> None:
+        super().__init__(delta_max)
+        self.lam0 = float(lam0)
+
+    def begin(self, t: int, b: int) -> None:
+        self._horizon, self._budget = t, b
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        if b == 0:
+            return 0
+        return theta / self.lam0 * (b / self._budget) / (t / self._horizon)
+
+    def arrays(self) -> dict[str, Any]:
+        return {"lam0": self.lam0, "delta_max": self.delta_max}
+
+
+class MultiplicativePolicy(EpisodePolicy):
+    """`value * theta / (1 + mu)`, mu raised by what was spent above `rho = B / T`."""
+
+    kind = "multiplicative"
+
+    def __init__(self, value: float, start: float, rate: float, largest: float, delta_max: int) -> None:
+        super().__init__(delta_max)
+        self.value, self.start, self.rate, self.largest = (
+            float(number) for number in (value, start, rate, largest)
+        )
+
+    def begin(self, t: int, b: int) -> None:
+        self._rho, self._mu, self._left = b / t, self.start, -1
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        if self._left >= 0:
+            moved = self._mu - self.rate * (self._rho - (self._left - b))
+            self._mu = min(max(moved, 0.0), self.largest)
+        self._left = b
+        return self.value * theta / (1 + self._mu)
+
+    def arrays(self) -> dict[str, Any]:
+        names = ("value", "start", "rate", "largest", "delta_max")
+        return {name: getattr(self, name) for name in names}
+
+
+class FeedbackPolicy(EpisodePolicy):
+    """`slope * theta * exp(phi)`, phi by a PID controller once per time slot."""
+
+    kind = "feedback"
+
+    def __init__(
+        self, slope: float, gains: Any, curve: Any, measure: str, target: float, delta_max: int
+    ) -> None:
+        super().__init__(delta_max)
+        self.slope, self.target, self.measure = float(slope), float(target), str(measure)
+        self.gains = [float(gain) for gain in gains]
+        self.curve = [float(share) for share in curve]
+
+    def begin(self, t: int, b: int) -> None:
+        self._horizon, self._slot, self._phi, self._sum, self._error = t, 0, 0.0, 0.0, 0.0
+        self._theta, self._left = 0.0, b
+        self._open(t, b)
+
+    def _open(self, t: int, b: int) -> None:
+        self._first_t, self._first_b, self._wins, self._clicks = t, b, 0, 0.0
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        if b < self._left:
+            self._wins += 1
+            self._clicks += self._theta
+        slot = (self._horizon - t) * (len(self.curve) - 1) // self._horizon
+        if slot != self._slot:
+            self._control(self._measured_error(t, b))
+            self._slot = slot
+            self._open(t, b)
+        self._left, self._theta = b, theta
+        return self.slope * theta * math.exp(self._phi)
+
+    def _measured_error(self, t: int, b: int) -> float:
+        spent = self._first_b - b
+        if self.measure == "spend":
+            start, end = self.curve[self._slot], self.curve[self._slot + 1]
+            planned = self._first_b * (end - start) / max(1 - start, 1e-12)
+            measured = spent / planned if planned > 0 else 1.0
+        elif self.measure == "win_rate":
+            measured = self._wins / (self._first_t - t) / self.target
+        else:
+            measured = spent / self._clicks / self.target if self._clicks > 0 else 0.0
+        return min(max(1 - measured, -1.0), 1.0)
+
+    def _control(self, error: float) -> None:
+        proportional, integral, derivative = self.gains
+        total = self._sum + error
+        wanted = proportional * error + integral * total + derivative * (error - self._error)
+        self._phi = min(max(wanted, -2.0), 5.0)
+        if self._phi == wanted:  # the sum stands still while phi is at an end
+            self._sum = total
+        self._error = error
+
+    def arrays(self) -> dict[str, Any]:
+        return {
+            "slope": self.slope,
+            "gains": np.array(self.gains),
+            "curve": np.array(self.curve),
+            "measure": self.measure,
+            "target": self.target,
+            "delta_max": self.delta_max,
+        }
+
+
+class ThrottlingPolicy(EpisodePolicy):
+    """`slope * theta` with probability p, else nothing; p moves by a fixed rate once per time slot."""
+
+    kind = "throttling"
+
+    def __init__(
+        self,
+        slope: float,
+        start: float,
+        rate: float,
+        least: float,
+        curve: Any,
+        seed: int,
+        delta_max: int,
+    ) -> None:
+        super().__init__(delta_max)
+        self.slope, self.start, self.rate, self.least = (float(x) for x in (slope, start, rate, least))
+        self.curve, self.seed = [float(share) for share in curve], int(seed)
+        self._generator = np.random.default_rng(self.seed)
+        self.stream = 0
+
+    def begin(self, t: int, b: int) -> None:
+        self.stream = int(self._generator.integers(2**64, dtype=np.uint64))
+        self._horizon, self._slot, self._p, self._first_b = t, 0, self.start, b
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        slot = (self._horizon - t) * (len(self.curve) - 1) // self._horizon
+        if slot != self._slot:
+            start, end = self.curve[self._slot], self.curve[self._slot + 1]
+            planned = self._first_b * (end - start) / max(1 - start, 1e-12)
+            factor = 1 - self.rate if self._first_b - b > planned else 1 + self.rate
+            self._p = min(max(self._p * factor, self.least), 1.0)
+            self._slot, self._first_b = slot, b
+        return self.slope * theta if uniform_at(self.stream, t) < self._p else 0
+
+    def arrays(self) -> dict[str, Any]:
+        return {
+            "slope": self.slope,
+            "start": self.start,
+            "rate": self.rate,
+            "least": self.least,
+            "curve": np.array(self.curve),
+            "seed": self.seed,
+            "delta_max": self.delta_max,
+        }
+
+
+class TargetCpaPolicy(EpisodePolicy):
+    """`theta` times the smaller of two multipliers: what the money left allows, and what the target CPA allows."""
+
+    kind = "target_cpa"
+
+    def __init__(
+        self,
+        ratio: Any,
+        multiplier: Any,
+        slack: Any,
+        cpa_multiplier: Any,
+        cpa: float,
+        clicks_seen: bool,
+        delta_max: int,
+    ) -> None:
+        super().__init__(delta_max)
+        self._ratio, self._multiplier = np.asarray(ratio).tolist(), np.asarray(multiplier).tolist()
+        self._slack, self._cpa_multiplier = np.asarray(slack).tolist(), np.asarray(cpa_multiplier).tolist()
+        self.cpa, self.clicks_seen = float(cpa), bool(clicks_seen)
+
+    def begin(self, t: int, b: int) -> None:
+        self._budget, self._left, self._theta, self._conversions = b, b, 0.0, 0.0
+
+    def observe(self, won: bool, cost: int, click: bool = False) -> None:
+        if self.clicks_seen and click:
+            self._conversions += 1
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        if not self.clicks_seen and b < self._left:
+            self._conversions += self._theta
+        self._left, self._theta = b, theta
+        slack = self.cpa * self._conversions - (self._budget - b)
+        by_budget = interpolate(b / t, self._ratio, self._multiplier)
+        by_cpa = interpolate(slack / t, self._slack, self._cpa_multiplier)
+        return theta * min(by_budget, by_cpa)
+
+    def arrays(self) -> dict[str, Any]:
+        return {
+            "ratio": np.array(self._ratio),
+            "multiplier": np.array(self._multiplier),
+            "slack": np.array(self._slack),
+            "cpa_multiplier": np.array(self._cpa_multiplier),
+            "cpa": self.cpa,
+            "clicks_seen": self.clicks_seen,
+            "delta_max": self.delta_max,
+        }
+
+
+class DrlbPolicy(EpisodePolicy):
+    """`multiplier * theta`; once per time slot a Q-network chooses by how much `1 / multiplier` changes.
+
+    Attributes:
+        layers: weights `[out, in]` and biases `[out]` of the network, in turn, ReLU between layers.
+        changes: `[A]` relative changes of lambda.
+        value_per_slot: predicted clicks of an ordinary time slot, the unit of the last feature.
+    """
+
+    kind = "drlb"
+
+    def __init__(
+        self,
+        layers: list[Any],
+        changes: Any,
+        multiplier: float,
+        value_per_slot: float,
+        slots: int,
+        delta_max: int,
+    ) -> None:
+        super().__init__(delta_max)
+        self.layers = [np.asarray(layer, np.float64) for layer in layers]
+        self.changes = np.asarray(changes, np.float64)
+        self.multiplier, self.value_per_slot, self.slots = (
+            float(multiplier),
+            float(value_per_slot),
+            int(slots),
+        )
+
+    def begin(self, t: int, b: int) -> None:
+        self._horizon, self._budget, self._slot = t, b, -1
+        self._slope, self._left, self._theta = self.multiplier, b, 0.0
+        self._first_t, self._first_b, self._wins, self._clicks = t, b, 0, 0.0
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        if b < self._left:
+            self._wins += 1
+            self._clicks += self._theta
+        slot = (self._horizon - t) * self.slots // self._horizon
+        if slot != self._slot:
+            change = self.changes[int(self.q_values(t, b, slot).argmax())]
+            slope = self._slope / (1 + change)
+            self._slope = min(max(slope, self.multiplier / 100), self.multiplier * 100)
+            self._slot, self._first_t, self._first_b, self._wins, self._clicks = slot, t, b, 0, 0.0
+        self._left, self._theta = b, theta
+        return self._slope * theta
+
+    def q_values(self, t: int, b: int, slot: int) -> np.ndarray:
+        """`[A]`, the worth of each change as a slot begins."""
+        spent, auctions = self._first_b - b, self._first_t - t
+        x = np.array(
+            [
+                t / self._horizon,
+                b / max(self._budget, 1),
+                (self.slots - slot) / self.slots,
+                spent / max(self._first_b, 1),
+                spent / max(self._wins, 1) / self.delta_max,
+                self._wins / max(auctions, 1),
+                self._clicks / self.value_per_slot,
+            ]
+        )
+        for weight, bias in zip(self.layers[:-2:2], self.layers[1:-2:2], strict=True):
+            x = np.maximum(weight @ x + bias, 0)
+        return self.layers[-2] @ x + self.layers[-1]
+
+    def arrays(self) -> dict[str, Any]:
+        numbers = {
+            name: getattr(self, name)
+            for name in ("changes", "multiplier", "value_per_slot", "slots", "delta_max")
+        }
+        return numbers | {f"layer_{index}": layer for index, layer in enumerate(self.layers)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> DrlbPolicy:
+        layers = [arrays[f"layer_{index}"] for index in range(sum("layer_" in name for name in arrays))]
+        return cls(
+            layers,
+            arrays["changes"],
+            float(arrays["multiplier"]),
+            float(arrays["value_per_slot"]),
+            int(arrays["slots"]),
+            int(arrays["delta_max"]),
+        )
