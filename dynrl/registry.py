@@ -56,6 +56,7 @@ ENVS: dict[str, Entry] = _table(
     Entry("dynrl/DLBAds-v0", _DLB, "ad budget over three platforms, identified from logs", {"system": "ads"}),
     Entry("dynrl/BidReplay-v0", "dynrl.envs.auctions.bid_replay:BidReplay", "bid in the auctions of a log"),
     Entry("dynrl/BidSim-v0", "dynrl.envs.auctions.bid_sim:BidSim", "bid in a simulated market"),
+    Entry("dynrl/Pacing-v0", "dynrl.envs.auctions.pacing:Pacing", "spread a budget over the slots of a day"),
 )
 AGENTS: dict[str, Entry] = _table(
     *(

@@ -16,7 +16,7 @@ from dynrl.envs.auctions.bidding import Auction, BiddingEnv, BiddingState
 from dynrl.envs.auctions.default_log import default_model
 from dynrl.faces.episode import split_key
 
-__all__ = ["BidSim", "SimParams", "draw_auction", "market_tables", "model_of"]
+__all__ = ["BidSim", "SimParams", "MarketTables", "draw_auction", "market_tables", "model_of", "request_from"]
 
 _CHUNK = 1024
 """Auctions that the single-step face draws at a time."""
@@ -149,9 +149,14 @@ def market_tables(market: Market) -> MarketTables:
 
 
 def draw_auction(rng: Any, market: MarketTables) -> Auction:
-    """One request, its market price and whether the impression would be clicked; a price of `delta_max + 1` stands for
-    the tail."""
-    of_segment, of_price, of_theta, of_click = jax.random.uniform(rng, (4,), float)
+    """One request, its market price and whether the impression would be clicked."""
+    return request_from(jax.random.uniform(rng, (4,), float), market)
+
+
+def request_from(uniforms: Any, market: MarketTables) -> Auction:
+    """The request that four uniform numbers `[4]` (segment, price, theta, click) stand for; a price of `delta_max + 1`
+    means the tail, never won."""
+    of_segment, of_price, of_theta, of_click = uniforms
     segment = _index(jnp.asarray(market.share), of_segment, len(market.share) - 1)
     price = _index(jnp.asarray(market.price)[segment], of_price, market.price.shape[1])
     atom = _index(jnp.asarray(market.theta_mass)[segment], of_theta, market.theta.shape[1] - 1)

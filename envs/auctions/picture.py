@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EpisodeCurve", "episode_picture", "figure_array"]
+__all__ = ["EpisodeCurve", "episode_picture", "figure_array", "pacing_picture"]
 
 
 @dataclass
@@ -71,6 +71,28 @@ def episode_picture(curve: EpisodeCurve, totals: Mapping[str, Any]) -> np.ndarra
     right.axline((0, 0), slope=1, color="0.8", lw=1)
     right.set(xlabel="bid (ticks)", ylabel="market price seen (ticks)")
     right.legend(loc="upper left", fontsize=7)
+    return figure_array(figure)
+
+
+def pacing_picture(
+    spent: np.ndarray, multipliers: np.ndarray, budget: int, horizon: int, totals: Mapping[str, Any]
+) -> np.ndarray:
+    """Money spent by slot against an even plan, over the multipliers played; `[H, W, 3]` uint8."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 3.6), dpi=100, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    above.plot([0, horizon], [0, budget], color="0.6", ls="--", label="plan")
+    above.plot(np.arange(len(spent) + 1), np.concatenate([[0], np.cumsum(spent)]), label="spent")
+    above.set(xlim=(0, horizon), ylim=(0, 1.05 * budget), ylabel="ticks")
+    above.legend(loc="upper left", fontsize=7)
+    above.set_title(
+        f"{int(totals['wins'])} won, {int(totals['clicks'])} clicks, {totals['expected_clicks']:.2f} expected",
+        fontsize=9,
+    )
+    below.step(np.arange(len(multipliers)), multipliers, where="post")
+    below.axhline(1.0, color="0.6", ls="--")
+    below.set(xlabel="slot", ylabel="multiplier")
     return figure_array(figure)
 
 
