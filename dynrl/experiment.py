@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from dynrl.runs.run import Run
@@ -28,4 +28,20 @@ class Experiment(Protocol):
 
     def plot(self, runs: Sequence["Run"], out: Path) -> list[Path]:
         """Draws the runs together into `out` and returns the files written."""
+        ...
+
+
+@runtime_checkable
+class ExportingExperiment(Experiment, Protocol):
+    """An experiment whose policies `dynrl export` can write."""
+
+    def export(self, run: "Run", out: Path, name: str | None) -> list[Path]:
+        """Writes one policy of the run into the folder `out` and returns the files written.
+
+        Args:
+            name: which policy, where the run has several; None for its main one.
+
+        Raises:
+            ConfigError: no policy of that name.
+        """
         ...

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+from numpy.typing import ArrayLike
 
 from dynrl.auctions.campaign import DELTA_MAX, Campaign
+from dynrl.auctions.landscape.markets import market_from
 from dynrl.auctions.log import AuctionLog
-from dynrl.auctions.market import Market, click_atoms
+from dynrl.auctions.market import Market
 
-__all__ = ["CampaignModel", "laplace_pmf"]
-
-
-def laplace_pmf(campaign: Campaign, smoothing: float = 1.0) -> np.ndarray:
-    """Price probabilities `[delta_max + 1]`: (count + smoothing) / (sum + smoothing * (delta_max + 1)).
-
-    Prices above `delta_max` count as never won (Cai et al., WSDM 2017, with smoothing 1).
-    """
-    counts = campaign.price_counts
-    return (counts + smoothing) / (counts.sum() + campaign.above + smoothing * len(counts))
+__all__ = ["CampaignModel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +30,35 @@ class CampaignModel:
 
     @classmethod
     def from_log(
-        cls, train: AuctionLog, *, delta_max: int = DELTA_MAX, smoothing: float = 1.0, atoms: int = 64
+        cls,
+        train: AuctionLog,
+        *,
+        delta_max: int = DELTA_MAX,
+        smoothing: float = 1.0,
+        atoms: int = 64,
+        segments: str | None = None,
     ) -> CampaignModel:
         """Counts prices and clicks of training rows, whose `theta` gives the atoms of the click probability.
 
+        Args:
+            train: training rows with `theta`.
+            delta_max: largest price considered.
+            smoothing: pseudo-observations at each price (Laplace).
+            atoms: click probabilities that stand for all, see `click_atoms`.
+            segments: name of the categories with prices and click probabilities of their own.
+
         Raises:
-            ValueError: no rows, no clicks, or no `theta`.
+            ValueError: no rows, or no `theta`.
         """
         campaign = Campaign.from_log(train, delta_max)
-        if train.theta is None:
-            raise ValueError("the training log has no click probabilities; apply a click model first")
-        return cls.from_campaign(campaign, train.theta, smoothing=smoothing, atoms=atoms, train=train)
+        market = market_from(train, atoms=atoms, laplace=smoothing, delta_max=delta_max, segments=segments)
+        return cls(campaign, market, train)
 
     @classmethod
     def from_campaign(
         cls,
         campaign: Campaign,
-        theta: np.ndarray | None = None,
+        theta: ArrayLike | None = None,
         *,
         smoothing: float = 1.0,
         atoms: int = 64,
@@ -62,5 +66,4 @@ class CampaignModel:
     ) -> CampaignModel:
         """From statistics, and click probabilities `[N]` of training rows where there are any (else the average click
         rate is the only atom)."""
-        chosen = np.array([campaign.theta_avg]) if theta is None else click_atoms(theta, atoms)
-        return cls(campaign, Market.single(laplace_pmf(campaign, smoothing), chosen), train)
+        return cls(campaign, market_from(campaign, theta, atoms=atoms, laplace=smoothing), train)
