@@ -94,6 +94,8 @@ class Platt(Calibrator):
             method="trust-exact",
             options={"gtol": 1e-9 * target.mean()},
         )
+        if abs(gradient(result.x)).max() > 1e-6 * target.mean():
+            raise RuntimeError(f"Platt's two parameters did not converge: {result.message}")
         return cls(float(result.x[0]), float(result.x[1]))
 
     def __call__(self, theta: ArrayLike) -> NDArray[np.float64]:

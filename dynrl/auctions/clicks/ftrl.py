@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dynrl.auctions.clicks.model import ClickModel
 from dynrl.auctions.clicks.padding import check_features, pad_rows, row_width
@@ -19,8 +19,8 @@ from dynrl.runs.progress import Progress
 
 __all__ = ["FTRL", "FTRLState"]
 
-_BLOCK = 65_536
-"""Rows per compiled call."""
+_BLOCK = 16_384
+"""Rows per compiled call: few enough for their feature numbers to stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class FTRL:
         state, width = self.start(features.dimension), _rounded(row_width(features))
         with Progress(self.epochs * len(clicks), "rows", shown=progress_bar) as progress:
             for rows in passes(clicks, self.epochs, self.buffer, self.negative_rate, self.seed):
-                state = self._update(state, features.take(rows), clicks[rows], width)
+                state = self._update(state, features, clicks, rows, width)
                 progress.advance(len(rows))
         return self.model(state)
 
@@ -98,7 +98,8 @@ class FTRL:
     def update(self, state: FTRLState, features: Features, click: ArrayLike) -> FTRLState:
         """The state after some more rows, in the order given and none left out: for logs that come in blocks.
 
-        The given state is consumed (its memory is used for the new one).
+        The given state is consumed (its memory is used for the new one). `epochs`, `buffer` and `negative_rate` are not
+        acted upon, but `model` corrects for the latter: thin the unclicked rows yourself, or leave it at 1.
 
         Raises:
             ValueError: rows that do not fit, or feature numbers out of range.
@@ -110,7 +111,7 @@ class FTRL:
                 f"of dimension {state.dimension}"
             )
         check_features(features)
-        return self._update(state, features, clicks, _rounded(row_width(features)))
+        return self._update(state, features, clicks, np.arange(len(clicks)), _rounded(row_width(features)))
 
     def model(self, state: FTRLState) -> ClickModel:
         """The click model of a state."""
@@ -118,18 +119,25 @@ class FTRL:
             weights = _weights(state.z_and_n, self.alpha, self.beta, self.l1, self.l2)
         return ClickModel(np.array(weights)[:-1], self.negative_rate)
 
-    def _update(self, state: FTRLState, features: Features, clicks: Any, width: int) -> FTRLState:
-        settings = (self.alpha, self.beta, self.l1, self.l2)
-        block = min(_BLOCK, max(64, 1 << (len(features) - 1).bit_length()))
+    def _update(
+        self,
+        state: FTRLState,
+        features: Features,
+        clicks: NDArray[np.float64],
+        rows: NDArray[np.int64],
+        width: int,
+    ) -> FTRLState:
+        block = min(_BLOCK, max(64, 1 << (len(rows) - 1).bit_length()))
         z_and_n = state.z_and_n
         with jax.enable_x64(True):
-            for start in range(0, len(features), block):
-                stop = min(start + block, len(features))
-                rows = np.full((block, width), features.dimension, np.int32)
-                rows[: stop - start] = pad_rows(features, start, stop, width)
-                labels = np.zeros(block)
-                labels[: stop - start] = clicks[start:stop]
-                z_and_n = _scan(z_and_n, rows, labels, *settings)
+            for start in range(0, len(rows), block):
+                chosen = rows[start : start + block]
+                present, labels = np.zeros((block, width), np.int32), np.zeros(block)
+                present[: len(chosen)] = pad_rows(features, chosen, width)
+                labels[: len(chosen)] = clicks[chosen]
+                z_and_n = _visit(
+                    z_and_n, present, labels, len(chosen), self.alpha, self.beta, self.l1, self.l2
+                )
             return FTRLState(z_and_n.block_until_ready())
 
 
@@ -145,13 +153,13 @@ def _weights(z_and_n: Any, alpha: Any, beta: Any, l1: Any, l2: Any) -> Any:
 
 
 @partial(jax.jit, donate_argnums=0)
-def _scan(z_and_n: Any, rows: Any, labels: Any, alpha: Any, beta: Any, l1: Any, l2: Any) -> Any:
-    """Rows `[N, width]` one after the other. z and n share an array because one gather and one scatter per row are
-    what the time goes into."""
+def _visit(z_and_n: Any, rows: Any, labels: Any, count: Any, alpha: Any, beta: Any, l1: Any, l2: Any) -> Any:
+    """The first `count` of the rows `[block, width]`, one after the other. z and n share an array because one gather
+    and one scatter per row are what the time goes into."""
     padding = len(z_and_n) - 1
 
-    def step(z_and_n: Any, row: Any) -> tuple[Any, None]:
-        present, label = row
+    def step(i: Any, z_and_n: Any) -> Any:
+        present, label = rows[i], labels[i]
         old = z_and_n[present]
         z, n = old[:, 0], old[:, 1]
         w = _weights(old, alpha, beta, l1, l2)
@@ -159,6 +167,6 @@ def _scan(z_and_n: Any, rows: Any, labels: Any, alpha: Any, beta: Any, l1: Any, 
         new_n = n + g * g
         sigma = (jnp.sqrt(new_n) - jnp.sqrt(n)) / alpha
         new = jnp.stack([z + g - sigma * w, new_n], axis=1)
-        return z_and_n.at[present].set(new, mode="promise_in_bounds"), None
+        return z_and_n.at[present].set(new, mode="promise_in_bounds")
 
-    return jax.lax.scan(step, z_and_n, (rows, labels))[0]
+    return jax.lax.fori_loop(0, count, step, z_and_n)

@@ -18,7 +18,8 @@ from dynrl.runs.array_file import read_arrays, write_arrays
 
 __all__ = ["ClickModel"]
 
-_BLOCK = 65_536
+_BLOCK = 16_384
+"""Rows at once: few enough for their feature numbers to stay in the cache."""
 _KIND = "click_model"
 
 
@@ -64,7 +65,7 @@ class ClickModel:
         scores = np.zeros(len(features))
         for start in range(0, len(features), _BLOCK):
             stop = min(start + _BLOCK, len(features))
-            scores[start:stop] = weights[pad_rows(features, start, stop, width)].sum(1)
+            scores[start:stop] = weights[pad_rows(features, np.arange(start, stop), width)].sum(1)
         return scores
 
     def apply(self, log: AuctionLog) -> AuctionLog:

@@ -22,16 +22,17 @@ def row_width(features: Features) -> int:
     return int(np.diff(features.indptr).max(initial=0))
 
 
-def pad_rows(features: Features, start: int, stop: int, width: int) -> NDArray[np.int32]:
-    """Rows `start..stop-1` as int32 `[stop - start, width]`, ascending, filled up with the number `dimension`.
+def pad_rows(features: Features, rows: NDArray[np.int64], width: int) -> NDArray[np.int32]:
+    """Some rows as int32 `[len(rows), width]`, ascending, filled up with the number `dimension`.
 
     A number that occurs twice in a row (hashing makes that happen) is kept once: features are present or absent.
     """
-    offsets = features.indptr[start : stop + 1] - features.indptr[start]
-    lengths = np.diff(offsets)
-    padded = np.full((stop - start, width), features.dimension, np.int32)
-    used = np.arange(width) < lengths[:, None]
-    padded[used] = features.indices[features.indptr[start] : features.indptr[stop]]
+    if len(features.indices) == 0 or width == 0:
+        return np.full((len(rows), width), features.dimension, np.int32)
+    starts, stops = features.indptr[rows], features.indptr[rows + 1]
+    place = starts[:, None] + np.arange(width)
+    padded = features.indices.take(place, mode="clip")
+    padded[place >= stops[:, None]] = features.dimension
     padded.sort(axis=1)
     repeated = padded[:, 1:] == padded[:, :-1]
     padded[:, 1:][repeated] = features.dimension

@@ -58,15 +58,14 @@ class SGD:
 
         clicks = check_clicks(features, click)
         dimension, width = features.dimension, row_width(features)
-        start = np.random.default_rng([self.seed, 0]).uniform(-self.initial, self.initial, dimension)
-        weights = np.append(start, 0.0)  # of the padding
+        initial = np.random.default_rng([self.seed, 0]).uniform(-self.initial, self.initial, dimension)
+        weights = np.append(initial, 0.0)  # of the padding
         with Progress(self.epochs * len(clicks), "rows", shown=progress_bar) as progress:
             for rows in passes(clicks, self.epochs, self.buffer, self.negative_rate, self.seed):
-                shuffled, labels = features.take(rows), clicks[rows]
-                for begin in range(0, len(rows), self.batch_size):
-                    end = min(begin + self.batch_size, len(rows))
-                    present = pad_rows(shuffled, begin, end, width)
-                    error = expit(weights[present].sum(1)) - labels[begin:end]
+                for start in range(0, len(rows), self.batch_size):
+                    batch = rows[start : start + self.batch_size]
+                    present = pad_rows(features, batch, width)
+                    error = expit(weights[present].sum(1)) - clicks[batch]
                     gradient = np.bincount(present.ravel(), np.repeat(error, width), minlength=dimension + 1)
                     gradient[dimension] = 0.0
                     weights -= self.learning_rate * gradient

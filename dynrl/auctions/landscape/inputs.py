@@ -63,4 +63,4 @@ def sparse_rows(x: Features, dimension: int | None = None) -> NDArray[np.int32]:
         raise ValueError(
             f"features have dimension {x.dimension}, expected {dimension} as when the landscape was fitted"
         )
-    return pad_rows(x, 0, len(x), row_width(x))
+    return pad_rows(x, np.arange(len(x)), row_width(x))

@@ -25,7 +25,9 @@ def anlp(landscape: Landscape, observations: PriceObservations, x: Any = None) -
     `delta_max` counts with the mass of the tail.
     """
     won = np.flatnonzero(observations.won)
-    return -_mean(_log_likelihood(landscape, observations.take(won), take_rows(x, won), "win"))
+    if len(won) == 0:
+        return float("nan")
+    return -float(_log_likelihood(landscape, observations.take(won), take_rows(x, won), "win").mean())
 
 
 def censored_log_likelihood(
@@ -35,7 +37,7 @@ def censored_log_likelihood(
 
     A loss that a tie would have explained (`tie="lose"`) counts ln P(price ≥ bid | x).
     """
-    return _mean(_log_likelihood(landscape, observations, x, tie))
+    return float(_log_likelihood(landscape, observations, x, tie).mean())
 
 
 def win_rate_calibration(
@@ -58,7 +60,7 @@ def _log_likelihood(
 ) -> NDArray[np.float64]:
     """`[N]`, of each row."""
     level = observations.known_above(tie)
-    values = [np.zeros(0)]
+    values = []
     for rows in _blocks(len(observations)):
         pmf = landscape.pmf(take_rows(x, rows))
         above = 1.0 - at_price(np.cumsum(pmf, axis=-1), level[rows])
@@ -71,7 +73,3 @@ def _log_likelihood(
 
 def _blocks(count: int) -> list[NDArray[np.int64]]:
     return [np.arange(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else float("nan")

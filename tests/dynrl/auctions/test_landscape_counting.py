@@ -15,6 +15,7 @@ from dynrl.auctions.landscape import (
     GlobalLandscape,
     PriceObservations,
     SurvivalCounts,
+    Tie,
     from_counts,
     product_limit,
 )
@@ -23,7 +24,7 @@ D = 6
 prices = hnp.arrays(np.int64, st.integers(1, 30), elements=st.integers(0, D))
 
 
-def censored(price: np.ndarray, bid: np.ndarray, tie: str = "win") -> PriceObservations:
+def censored(price: np.ndarray, bid: np.ndarray, tie: Tie = "win") -> PriceObservations:
     won = bid >= price if tie == "win" else bid > price
     return PriceObservations(np.where(won, price, -1), won, bid)
 
@@ -87,7 +88,9 @@ TABLE = (
 def table() -> PriceObservations:
     bid, price = zip(*TABLE, strict=True)
     return PriceObservations(
-        np.array([-1 if p is None else p for p in price]), np.array([p is not None for p in price]), bid
+        np.array([-1 if p is None else p for p in price]),
+        np.array([p is not None for p in price]),
+        np.array(bid),
     )
 
 
@@ -141,7 +144,7 @@ def test_nothing_censored_is_plain_counting(price: np.ndarray) -> None:
 
 
 @given(st.data(), prices, st.sampled_from(["win", "lose"]))
-def test_product_limit_is_the_textbook_product(data: st.DataObject, price: np.ndarray, tie: str) -> None:
+def test_product_limit_is_the_textbook_product(data: st.DataObject, price: np.ndarray, tie: Tie) -> None:
     bid = data.draw(hnp.arrays(np.int64, len(price), elements=st.integers(0, D + 2)))
     observations = censored(price, bid, tie)
     lost = ~observations.won
