@@ -19,8 +19,8 @@ def decode(observation: Any, rules: AuctionRules) -> Request:
     """The request behind one observation of `BidReplay` or `BidSim`.
 
     Args:
-        observation: `[t_left / T, b_left / B, theta, floor / delta_max, ...]`, or a mapping with `t_left`, `b_left`,
-            `theta` and, optionally, `floor` and `segment`.
+        observation: `[t_left / T, b_left / B, theta, floor / delta_max]` and, optionally, the segment, one-hot (none:
+            -1); or a mapping with `t_left`, `b_left`, `theta` and, optionally, `floor` and `segment`.
         rules: of the environment.
     """
     if isinstance(observation, Mapping):
@@ -31,9 +31,11 @@ def decode(observation: Any, rules: AuctionRules) -> Request:
         theta = float(np.asarray(observation["theta"]).reshape(-1)[0])
         return Request(whole["t_left"], whole["b_left"], theta, floor, segment)
     t, b, theta, floor = (float(value) for value in observation[:4])
+    marks = np.asarray(observation[4:])
+    segment = (int(marks.argmax()) if marks.any() else -1) if len(marks) else 0
     # float32 holds whole numbers exactly up to 2^24, so rounding recovers T and B up to about 8 million.
     return Request(
-        round(t * rules.horizon), round(b * rules.budget), theta, round(floor * rules.delta_max), 0
+        round(t * rules.horizon), round(b * rules.budget), theta, round(floor * rules.delta_max), segment
     )
 
 

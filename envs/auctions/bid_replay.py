@@ -118,6 +118,7 @@ class BidReplay(BiddingEnv):
 
     option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
         **BiddingEnv.option_choices,
+        "segment": (None, "exchange"),
         "shuffle_episodes": (False, True),
     }
 
@@ -157,8 +158,12 @@ class BidReplay(BiddingEnv):
             budget=np.int64(self.rules.budget),
             value=np.float64(self.click_value()),
             least_price=np.int64(rows.price.min()),
-            segments=np.arange(-1 if (rows.segment < 0).any() else 0, count, dtype=np.int32),
+            segments=np.arange(count, dtype=np.int32),
         )
+
+    @property
+    def least_segment(self) -> int:
+        return min(int(self.default_params.rows.segment.min()), 0)
 
     def apply_options(self, params: ReplayParams, options: Mapping[str, Any]) -> ReplayParams:
         """Reset options `episode`, its number, or `start`, its first row."""

@@ -151,6 +151,11 @@ class BiddingEnv(FunctionalEnv):
             return float(self.value)
         return self.known_campaign().cpc if self.objective == "profit" else 0.0
 
+    @property
+    def least_segment(self) -> int:
+        """-1 where some auctions belong to no segment, else 0."""
+        return 0
+
     @cached_property
     def action_space(self) -> Space:  # type: ignore[override]
         if self.action == "discrete":
@@ -159,10 +164,10 @@ class BiddingEnv(FunctionalEnv):
 
     @cached_property
     def observation_space(self) -> Space:  # type: ignore[override]
-        segments = np.asarray(self.default_params.segments)
-        least = min(int(segments[0]), 0)
+        segments = len(self.default_params.segments)
+        least = self.least_segment
         if self.obs == "box":
-            width = 4 + (len(segments) if self.show_segment else 0)
+            width = 4 + (segments if self.show_segment else 0)
             high = np.ones(width, np.float32)
             high[3] = np.inf
             return spaces.Box(np.zeros(width, np.float32), high, dtype=np.float32)
@@ -173,7 +178,7 @@ class BiddingEnv(FunctionalEnv):
             "floor": spaces.Box(0, np.iinfo(np.int64).max, (1,), np.int64),
         }
         if self.show_segment:
-            known["segment"] = spaces.Discrete(len(segments) - least, start=least)
+            known["segment"] = spaces.Discrete(segments - least, start=least)
         return spaces.Dict(known)
 
     def next_offer(self, row: Any, rng: Any, params: Any) -> Auction:

@@ -222,7 +222,8 @@ class Competition(FunctionalEnv):
         """Conversion probabilities `[A, requests]` of one time step."""
         shared, own = jax.random.split(rng)
         user = params.user_spread * jax.random.normal(shared, (self.requests,))
-        private = params.own_spread * jax.random.normal(own, (self.advertisers, self.requests))
+        # Half of a step goes into these numbers: single precision is enough for a spread.
+        private = params.own_spread * jax.random.normal(own, (self.advertisers, self.requests), jnp.float32)
         centre = -0.5 * (params.user_spread**2 + params.own_spread**2)  # so that the mean is the level
         mean = jnp.asarray(params.level) * jnp.asarray(params.season)[step]
         return jnp.minimum(mean[:, None] * jnp.exp(user[None] + private + centre), 1.0)

@@ -7,25 +7,26 @@ from functools import cache
 import numpy as np
 
 from dynrl.auctions import AuctionLog
+from dynrl.auctions.generator import GeneratedMarket
 from dynrl.auctions.model import CampaignModel
 
 __all__ = ["default_log", "default_model"]
 
+_TEST_DAY = np.datetime64("2013-06-13T00:00:00.000", "ms")
 
-def _generate(rows: int, seed: int) -> AuctionLog:
-    rng = np.random.default_rng(seed)
-    theta = np.clip(rng.lognormal(-6.0, 1.0, rows), 1e-5, 0.2)
-    price = np.minimum(rng.gamma(1.6, 40.0, rows).astype(np.int32), 300).astype(np.int32)
-    return AuctionLog((rng.random(rows) < theta).astype(np.uint8), price, theta)
+
+@cache
+def _market() -> GeneratedMarket:
+    return GeneratedMarket.draw(seed=0)
 
 
 @cache
 def default_log() -> AuctionLog:
-    """The test period."""
-    return _generate(10_500, seed=1)
+    """The test period: a day of 10 500 auctions with three exchanges, so that the last of 11 episodes of 1000 is short."""
+    return _market().log(10_500, seed=1, days=1.0, start=_TEST_DAY)
 
 
 @cache
 def default_model() -> CampaignModel:
-    """What the training period says."""
-    return CampaignModel.from_log(_generate(20_000, seed=0))
+    """What the week before says."""
+    return CampaignModel.from_log(_market().log(30_000, seed=0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["best_rate", "single_steps_per_second"]
+__all__ = ["best_rate", "single_steps_per_second", "slot_requests_per_second"]
 
 
 def best_rate(work: Callable[[], int], seconds: float = 1.0, least_repeats: int = 3) -> float:
@@ -43,3 +43,56 @@ def single_steps_per_second(name: str = "dynrl/BidReplay-v0", steps: int = 20_00
         return steps
 
     return best_rate(play, seconds)
+
+
+def slot_requests_per_second(
+    advertisers: int = 48, slots: int = 3, requests: int = 24_000, seconds: float = 1.0
+) -> dict[str, float]:
+    """Requests per second of the multi-slot auction, by part: `kernel` and its twin `numpy` (who wins, what is paid),
+    `budgets` (the same in request order with money running out), `episode` (values, conversions and observations of a
+    `Competition` too)."""
+    import jax
+    import jax.numpy as jnp
+
+    from dynrl.auctions.multi_slot import multi_slot, multi_slot_numpy, requests_in_order
+    from dynrl.envs.auctions.competition import Competition
+
+    rng = np.random.default_rng(0)
+    bids, uniforms = rng.lognormal(-2.3, 0.8, (advertisers, requests)), rng.random((slots, requests))
+    exposure, reserve = 0.9 ** np.arange(slots), 0.01
+    # About half of the advertisers run out of money on the way.
+    budgets = multi_slot_numpy(bids, uniforms, exposure, reserve).paid.sum() / advertisers * np.ones(advertisers)
+
+    def numpy_twin() -> int:
+        multi_slot_numpy(bids, uniforms, exposure, reserve)
+        return requests
+
+    with jax.enable_x64(True):
+        on_device = jax.device_put((bids, uniforms, exposure, reserve, budgets))
+        kernel, in_order = jax.jit(multi_slot), jax.jit(requests_in_order)
+        world = Competition(advertisers, 48, requests // 48, slots)
+        params = jax.device_put(world.default_params)
+
+        @jax.jit
+        def episode(key: jax.Array) -> jax.Array:
+            first, *rest = jax.random.split(key, world.horizon + 1)
+            action = jnp.ones(advertisers)
+            state = world.initial(first, params)
+            state, _ = jax.lax.scan(
+                lambda state, key: (world.transition(state, action, key, params), None), state, jnp.stack(rest)
+            )
+            return state.left
+
+        def compiled(call: Callable[[], object]) -> float:
+            def work() -> int:
+                jax.block_until_ready(call())
+                return requests
+
+            return best_rate(work, seconds)
+
+        return {
+            "kernel": compiled(lambda: kernel(*on_device[:4])),
+            "budgets": compiled(lambda: in_order(on_device[0], on_device[4], *on_device[1:4])),
+            "episode": compiled(lambda: episode(jax.random.key(0))),
+            "numpy": best_rate(numpy_twin, seconds),
+        }
