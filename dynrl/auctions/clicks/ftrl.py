@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dynrl.auctions.clicks.model import ClickModel
 from dynrl.auctions.clicks.padding import check_features, pad_rows, row_width
-from dynrl.auctions.clicks.sampling import check_clicks, check_sampling, passes
+from dynrl.auctions.clicks.sampling import check_clicks, check_sampling, expected_rows, passes
 from dynrl.auctions.log import Features
 from dynrl.runs.progress import Progress
 
@@ -84,7 +84,8 @@ class FTRL:
         """
         clicks = check_clicks(features, click)
         state, width = self.start(features.dimension), _rounded(row_width(features))
-        with Progress(self.epochs * len(clicks), "rows", shown=progress_bar) as progress:
+        visits = self.epochs * expected_rows(clicks, self.negative_rate)
+        with Progress(visits, "rows", shown=progress_bar) as progress:
             for rows in passes(clicks, self.epochs, self.buffer, self.negative_rate, self.seed):
                 state = self._update(state, features, clicks, rows, width)
                 progress.advance(len(rows))

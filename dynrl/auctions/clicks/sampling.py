@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from dynrl.auctions.clicks.padding import check_features
 from dynrl.auctions.log import Features
 
-__all__ = ["check_clicks", "check_sampling", "passes"]
+__all__ = ["check_clicks", "check_sampling", "expected_rows", "passes"]
 
 
 def check_clicks(features: Features, click: ArrayLike) -> NDArray[np.float64]:
@@ -40,6 +40,11 @@ def check_sampling(epochs: int, buffer: int, negative_rate: float) -> None:
             raise ValueError(f"{name} is {value}, expected at least 1")
     if not 0 < negative_rate <= 1:
         raise ValueError(f"negative_rate is {negative_rate}, expected a share in (0, 1]")
+
+
+def expected_rows(click: NDArray[np.float64], negative_rate: float) -> int:
+    """Mean number of rows in one pass."""
+    return round(click.sum() + negative_rate * (1 - click).sum())
 
 
 def passes(

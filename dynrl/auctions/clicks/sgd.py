@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from dynrl.auctions.clicks.model import ClickModel
 from dynrl.auctions.clicks.padding import pad_rows, row_width
-from dynrl.auctions.clicks.sampling import check_clicks, check_sampling, passes
+from dynrl.auctions.clicks.sampling import check_clicks, check_sampling, expected_rows, passes
 from dynrl.auctions.log import Features
 from dynrl.runs.progress import Progress
 
@@ -60,7 +60,8 @@ class SGD:
         dimension, width = features.dimension, row_width(features)
         initial = np.random.default_rng([self.seed, 0]).uniform(-self.initial, self.initial, dimension)
         weights = np.append(initial, 0.0)  # of the padding
-        with Progress(self.epochs * len(clicks), "rows", shown=progress_bar) as progress:
+        visits = self.epochs * expected_rows(clicks, self.negative_rate)
+        with Progress(visits, "rows", shown=progress_bar) as progress:
             for rows in passes(clicks, self.epochs, self.buffer, self.negative_rate, self.seed):
                 for start in range(0, len(rows), self.batch_size):
                     batch = rows[start : start + self.batch_size]
