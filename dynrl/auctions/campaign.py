@@ -87,7 +87,7 @@ class Campaign:
         """
         try:
             info: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise FileFormatError(f"{path} cannot be read as JSON: {error}") from error
         names = ("imp_train", "clk_train", "cost_train")
         if not isinstance(info, dict):
@@ -105,8 +105,8 @@ class Campaign:
                 f"{path}: price_counter_train has {len(counts)} entries, expected delta_max + 1 = {delta_max + 1}"
             )
         try:
-            return cls(*(info[name] for name in names), np.array(counts, np.int64))
-        except ValueError as error:
+            return cls(info["imp_train"], info["clk_train"], info["cost_train"], np.array(counts, np.int64))
+        except (ValueError, OverflowError) as error:
             raise FileFormatError(f"{path}: {error}") from error
 
     @property

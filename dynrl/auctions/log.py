@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 __all__ = ["AuctionLog", "Categories", "EpisodeArrays", "Features", "IngestReport"]
 
 
+_TAKEN_AT_ONCE = 1 << 16
+
+
 @dataclass(frozen=True, eq=False)
 class Categories:
     """A column of categories, e.g. the ad exchange of each row.
@@ -47,8 +50,14 @@ class Features:
         """The features of some rows, in the order given."""
         lengths = np.diff(self.indptr)[rows]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        starts = np.repeat(self.indptr[:-1][rows] - indptr[:-1], lengths)
-        return Features(self.indices[np.arange(indptr[-1]) + starts], indptr, self.dimension)
+        indices = np.empty(indptr[-1], self.indices.dtype)
+        # In pieces: the places of all indices at once would need several times the memory of the indices.
+        for first in range(0, len(rows), _TAKEN_AT_ONCE):
+            piece = slice(first, first + _TAKEN_AT_ONCE)
+            begin, end = indptr[first], indptr[min(first + _TAKEN_AT_ONCE, len(rows))]
+            starts = np.repeat(self.indptr[:-1][rows[piece]] - indptr[:-1][piece], lengths[piece])
+            indices[begin:end] = self.indices[np.arange(begin, end) + starts]
+        return Features(indices, indptr, self.dimension)
 
 
 @dataclass(frozen=True)

@@ -101,14 +101,13 @@ def write_criteo(path: str | PathLike[str], log: AuctionLog, seed: int = 0) -> N
     """
     rng = np.random.default_rng([seed, 22])
     names = sorted(name for name in log.categories if name != "usertag")[:9]
-    origin = None if log.timestamp is None else log.timestamp.min()
     with _whole_file(path) as file:
         file.write(("\t".join(CRITEO) + "\n").encode())
         for rows in _slices(len(log)):
             count = rows.stop - rows.start
             seconds = _numbers(rows)
             if log.timestamp is not None:
-                seconds = (log.timestamp[rows] - origin).astype(np.int64) // 1000
+                seconds = (log.timestamp[rows] - log.timestamp.min()).astype(np.int64) // 1000
             click = log.click[rows]
             converted = (click > 0) & (rng.random(count) < 0.1)
             delay = rng.integers(60, 86_400, count)

@@ -56,6 +56,8 @@ class AuctionNet(Parser):
     def read_header(self, line: bytes, number: int) -> None:
         """Takes the names of the columns."""
         self._columns = require_columns(line, b",", SCHEMA, self.account.path, number)
+        if self._advertiser is not None:
+            self.lacking = f"no rows of advertiser {self._advertiser}"
 
     def parse(self, block: Block) -> Columns:
         """See `Parser`."""

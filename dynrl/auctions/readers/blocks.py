@@ -90,7 +90,7 @@ def _open_raw(path: Path) -> IO[bytes]:
         raise LogFormatError(f"{path} cannot be read: {error.strerror}", str(path)) from error
 
 
-def _decompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
+def _decompressed(path: Path, raw: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
     if path.suffix == ".gz":
         return gzip.GzipFile(fileobj=raw)
     if path.suffix == ".bz2":
@@ -98,7 +98,7 @@ def _decompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
     return raw
 
 
-def _read(path: Path, stream: IO[bytes], size: int) -> bytes:
+def _read(path: Path, stream: IO[bytes] | gzip.GzipFile, size: int) -> bytes:
     try:
         return stream.read(size)
     except (OSError, EOFError, zlib.error) as error:

@@ -33,7 +33,7 @@ def fingerprints(
     buffer: NDArray[np.uint8],
     start: NDArray[np.int64],
     length: NDArray[np.int64],
-    seed: Keys | int = 0,
+    seed: Keys | np.uint64 | int = 0,
 ) -> Keys:
     """Fingerprints `[N]` of the fields of `buffer`, which holds at least 8 bytes after the last field.
 
@@ -44,7 +44,7 @@ def fingerprints(
     with np.errstate(over="ignore"):
         keys = mix(np.asarray(seed, np.uint64) + length.astype(np.uint64) * _ODD)
         rows: NDArray[np.int64] | slice = slice(None)
-        for offset in range(0, int(length.max(initial=0)), _WORD):
+        for offset in range(0, max(1, int(length.max(initial=0))), _WORD):
             if offset:
                 rows = np.flatnonzero(length > offset)
             left = np.minimum(length[rows] - offset, _WORD)
@@ -53,7 +53,7 @@ def fingerprints(
     return keys
 
 
-def fingerprints_of(texts: Sequence[bytes], seed: Keys | int = 0) -> Keys:
+def fingerprints_of(texts: Sequence[bytes], seed: Keys | np.uint64 | int = 0) -> Keys:
     """Fingerprints `[N]` of some texts; `seed` as in `fingerprints`."""
     buffer = np.frombuffer(b"".join(texts) + bytes(_WORD), np.uint8)
     length = np.array([len(text) for text in texts], np.int64)

@@ -66,8 +66,9 @@ def parse_floats(buffer: Bytes, start: Positions, length: Positions) -> tuple[ND
     fields = fixed_width(buffer, start, length)
     if len(fields) == 0:
         return np.zeros(0), np.zeros(0, bool)
-    alphabet = _FLOAT_ALPHABET[fields.view(np.uint8).reshape(len(fields), -1)].all(1)
-    good = alphabet & (length >= 1) & (length <= PADDING)
+    characters = fields.view(np.uint8).reshape(len(fields), -1)
+    good = _FLOAT_ALPHABET[characters].all(1) & (length >= 1) & (length <= PADDING)
+    good &= (characters != 0).sum(1) == length
     values = np.zeros(len(fields))
     try:
         values[good] = fields[good].astype(np.float64)

@@ -18,7 +18,8 @@ from dynrl.auctions.readers.rows import Account, decode
 
 __all__ = ["Columns", "Parser", "in_order_of_time", "read_text", "require_columns", "require_ticks"]
 
-Columns = dict[str, NDArray[Any]]
+Columns = dict[str, Any]
+"""Arrays by name, every one `[N]` but `indices`."""
 
 
 class Parser(ABC):
@@ -26,6 +27,7 @@ class Parser(ABC):
 
     Attributes:
         account: of the rows of the file.
+        lacking: what a file without any rows is said to have.
     """
 
     has_header = False
@@ -33,6 +35,7 @@ class Parser(ABC):
     def __init__(self, account: Account) -> None:
         self.account = account
         self.options = account.options
+        self.lacking = "no rows"
 
     def read_header(self, line: bytes, number: int) -> None:
         """Takes the header, where the format has one; LogFormatError where columns are missing."""
@@ -59,16 +62,28 @@ def read_text(path: Path, parser: Parser, progress: bool) -> AuctionLog:
         if awaiting_header:
             found, block = _without_header(block, parser)
             awaiting_header = not found
+            if awaiting_header:
+                continue
         for name, column in parser.parse(block).items():
             chunks.setdefault(name, []).append(column)
     parser.account.require_few_bad()
     if parser.account.rows == 0:
-        what = "only a header" if parser.has_header and not awaiting_header else "no rows"
         raise LogFormatError(
-            f"{path} has {what}: there is nothing to learn from; check that the export worked", str(path)
+            f"{path} has {parser.lacking}: there is nothing to learn from; check that the export worked",
+            str(path),
         )
-    # Chunks are given up one column at a time, so that no more than one column is held twice.
-    return parser.finish({name: np.concatenate(chunks.pop(name)) for name in list(chunks)})
+    return parser.finish({name: _joined(chunks.pop(name)) for name in list(chunks)})
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """One array of all parts, which are given up one by one, so that nothing is held twice."""
+    whole = np.empty(sum(map(len, parts)), parts[0].dtype)
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
 
 
 def require_columns(
@@ -131,6 +146,7 @@ def _without_header(block: Block, parser: Parser) -> tuple[bool, Block]:
         line, _, rest = rest.partition(b"\n")
         number += 1
         if line.strip():
+            parser.lacking = "only a header"
             parser.read_header(line, number - 1)
             return True, Block(rest, number, block.complete)
     return False, Block(b"", number, block.complete)

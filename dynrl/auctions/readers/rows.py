@@ -15,7 +15,12 @@ from dynrl.auctions.readers.errors import LogFormatError
 from dynrl.auctions.readers.numerals import PADDING
 from dynrl.auctions.readers.options import ReadOptions
 
-__all__ = ["Account", "Check", "Rows", "decode", "split_fields", "split_tokens", "texts_at"]
+__all__ = ["NO_LINE_END", "Account", "Check", "Rows", "decode", "split_fields", "split_tokens", "texts_at"]
+
+NO_LINE_END = (
+    "the last line has no line end, so it may be cut short; expected LF at the end of the file (add it, or accept "
+    'the line with last_line="keep")'
+)
 
 _NEWLINE = 10
 _MESSAGES = 5
@@ -256,13 +261,7 @@ def _rows(
 def _complain_of_count(check: Check, line: int, count: int, columns: tuple[str, ...], cut: bool) -> None:
     names = ", ".join(columns)
     if cut and count >= len(columns):
-        check.complain(
-            line,
-            columns[-1],
-            None,
-            "the last line has no line end, so it may be cut short; expected LF at the end of the file (add it, or "
-            'accept the line with last_line="keep")',
-        )
+        check.complain(line, columns[-1], None, NO_LINE_END)
     elif count < len(columns):
         where = "the file ends inside the line: " if cut else ""
         check.complain(

@@ -199,7 +199,7 @@ class _TableReader:
                     self._columns[key],
                 )
         self._check.begin(rows)
-        done: dict[str, NDArray[Any]] = {"click": self._click(raw["click"])}
+        done: dict[str, Any] = {"click": self._click(raw["click"])}
         won = self._flag("won", raw["won"]) if "won" in raw else None
         done["price"], above = self._price(raw["price"], won)
         if won is not None:
@@ -228,8 +228,9 @@ class _TableReader:
             )
         self._account.clipped += int(above[keep].sum())
         self.kept = np.flatnonzero(keep)
+        kept: dict[str, Any] = {key: column[self.kept] for key, column in done.items()}
         return AuctionLog(
-            **{key: column[self.kept] for key, column in done.items()},
+            **kept,
             categories={name: _categories(self._source.column(name)[self.kept]) for name in categories},
             numbers={name: _as_floats(self._source.column(name))[self.kept] for name in numbers},
             tick=1.0 if self._options.ticks is None else self._options.ticks,

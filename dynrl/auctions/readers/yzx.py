@@ -10,7 +10,7 @@ from dynrl.auctions.readers.columns import read_clicks, read_prices
 from dynrl.auctions.readers.numerals import parse_integers
 from dynrl.auctions.readers.one_hot import take_features
 from dynrl.auctions.readers.parser import Columns, Parser
-from dynrl.auctions.readers.rows import Rows, split_tokens
+from dynrl.auctions.readers.rows import NO_LINE_END, Rows, split_tokens
 
 __all__ = ["Yzx"]
 
@@ -30,15 +30,13 @@ class Yzx(Parser):
             complete[-1] = self.options.last_line == "keep"
         fits = complete & (count >= 2)
         blank = (count == 1) & (ends[first] == starts[first])
-        for row in np.flatnonzero(~fits & ~blank)[:5]:
+        for row in np.flatnonzero(~fits & ~blank)[:5].tolist():
+            fields = f"{count[row]} field" if count[row] == 1 else f"{count[row]} fields"
             check.complain(
                 int(line[row]),
                 "price" if count[row] < 2 else "features",
                 None,
-                f"got {count[row]} field{'s' * (count[row] != 1)}, expected click, price and index:1 ..."
-                if complete[row]
-                else "the last line has no line end, so it may be cut short; expected LF at the end of the file "
-                '(add it, or accept the line with last_line="keep")',
+                f"got {fields}, expected click, price and index:1 ..." if complete[row] else NO_LINE_END,
             )
         check.unreadable += int((~fits & ~blank).sum())
         first, count, line = first[fits], count[fits], line[fits]
