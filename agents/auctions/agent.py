@@ -72,13 +72,17 @@ class BidAgent(Agent):
             )
         self.rules, self.model = rules, given
         super().__init__(made, config, seed=seed, **overrides)
-        self.bidder = self.make_bidder(self.config, self.model, self.rules)
+        self.bidder = self.own_bidder()
         self.policy: BidPolicy = self.bidder.serving()
 
     @classmethod
     def make_bidder(cls, config: Any, model: CampaignModel, rules: AuctionRules) -> Bidder:
         """The strategy for a campaign and its rules."""
         raise NotImplementedError
+
+    def own_bidder(self) -> Bidder:
+        """This agent's strategy; one that learns on makes it from `self.state`."""
+        return self.make_bidder(self.config, self.model, self.rules)
 
     def initial_state(self) -> Any:
         return {"auctions": np.zeros((), np.int64)}
