@@ -56,7 +56,7 @@ def read_text(path: Path, parser: Parser, progress: bool) -> AuctionLog:
     Raises:
         LogFormatError: bad rows, or no rows at all.
     """
-    chunks: dict[str, list[NDArray[Any]]] = {}
+    columns: dict[str, _GrowingArray] = {}
     awaiting_header = parser.has_header
     for block in blocks(path, progress):
         if awaiting_header:
@@ -65,25 +65,37 @@ def read_text(path: Path, parser: Parser, progress: bool) -> AuctionLog:
             if awaiting_header:
                 continue
         for name, column in parser.parse(block).items():
-            chunks.setdefault(name, []).append(column)
+            if name in columns:
+                columns[name].append(column)
+            else:
+                columns[name] = _GrowingArray(column)
     parser.account.require_few_bad()
     if parser.account.rows == 0:
         raise LogFormatError(
             f"{path} has {parser.lacking}: there is nothing to learn from; check that the export worked",
             str(path),
         )
-    return parser.finish({name: _joined(chunks.pop(name)) for name in list(chunks)})
+    return parser.finish({name: column.finish() for name, column in columns.items()})
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """One array of all parts, which are given up one by one, so that nothing is held twice."""
-    whole = np.empty(sum(map(len, parts)), parts[0].dtype)
-    end = len(whole)
-    while parts:
-        part = parts.pop()
-        whole[end - len(part) : end] = part
-        end -= len(part)
-    return whole
+class _GrowingArray:
+    """An array that takes parts at its end. Large ones grow in place (the allocator moves pages, it copies nothing),
+    so that a log is never held twice, as it would be by collecting parts and joining them."""
+
+    def __init__(self, first: NDArray[Any]) -> None:
+        self._array = first.copy()
+        self._length = len(first)
+
+    def append(self, part: NDArray[Any]) -> None:
+        end = self._length + len(part)
+        if end > len(self._array):
+            self._array.resize(end + end // 4, refcheck=False)
+        self._array[self._length : end] = part
+        self._length = end
+
+    def finish(self) -> NDArray[Any]:
+        self._array.resize(self._length, refcheck=False)
+        return self._array
 
 
 def require_columns(

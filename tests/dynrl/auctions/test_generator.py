@@ -1,6 +1,6 @@
 """Generated logs follow the truth that the market states, and the same seed gives the same bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +122,7 @@ def test_a_failed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("old")
     log = generate_log(10, seed=0)
 
-    def broken():  # type: ignore[no-untyped-def]
+    def broken() -> Iterator[AuctionLog]:
         yield log
         raise RuntimeError("disk")
 

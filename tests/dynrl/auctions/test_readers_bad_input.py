@@ -209,4 +209,4 @@ def test_unknown_formats_and_settings(tmp_path: Path) -> None:
         ({"click_log": "x"}, "click_log is for ipinyou_raw logs"),
     ):
         with pytest.raises(ValueError, match=message):
-            read_log(tmp_path / "log", **options)  # type: ignore[arg-type]
+            read_log(tmp_path / "log", **options)

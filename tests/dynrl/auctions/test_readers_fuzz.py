@@ -61,7 +61,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         ("criteo", write_criteo),
         ("auctionnet", write_auctionnet),
     ):
-        write(folder / name, log)  # type: ignore[operator]
+        write(folder / name, log)
     found = {path.name: path.read_bytes() for path in folder.iterdir()}
     found["old_theta"] = b"7 2\n1\n0\t7\t0.5\n1\t8\t0.25\n2\n0\t9\t0.125\n"
     rows = [line.split(b"\t") for line in found["ipinyou"].splitlines()[1:]]

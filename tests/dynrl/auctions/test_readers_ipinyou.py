@@ -45,39 +45,32 @@ def names_of(log: AuctionLog, names: tuple[str, ...]) -> list[list[str]]:
 def reference_names(rows: list[dict[str, str]]) -> list[list[str]]:
     """Spec section 7, row by row."""
     plain = (
-        "weekday",
-        "hour",
-        "IP",
-        "region",
-        "city",
-        "adexchange",
-        "domain",
-        "slotid",
-        "slotwidth",
-        "slotheight",
+        *(
+            "weekday",
+            "hour",
+            "IP",
+            "region",
+            "city",
+            "adexchange",
+            "domain",
+            "slotid",
+            "slotwidth",
+            "slotheight",
+        ),
+        *("slotvisibility", "slotformat", "creative", "advertiser"),
     )
-    plain += ("slotvisibility", "slotformat", "creative", "advertiser")
+    systems = ("windows", "ios", "mac", "android", "linux")
+    browsers = ("chrome", "sogou", "maxthon", "safari", "firefox", "theworld", "opera", "ie")
     result = []
     for row in rows:
         own = {name: row[name] or "null" for name in plain}
         if own["IP"] != "null":
             own["IP"] = ".".join([*row["IP"].split(".")[:3], "*"])
         agent = row["useragent"].lower()
-        systems, browsers = (
-            ("windows", "ios", "mac", "android", "linux"),
-            ("chrome", "sogou", "maxthon", "safari"),
-        )
-        browsers += ("firefox", "theworld", "opera", "ie")
         found = [next((name for name in group if name in agent), "other") for group in (systems, browsers)]
         floor = int(row["slotprice"]) if row["slotprice"].isdigit() else 0
-        bucket = next(
-            (
-                text
-                for most, text in ((0, "0"), (10, "1-10"), (50, "11-50"), (100, "51-100"))
-                if floor <= most
-            ),
-            "101+",
-        )
+        limits = {"0": 0, "1-10": 10, "11-50": 50, "51-100": 100}
+        bucket = next((text for text, most in limits.items() if floor <= most), "101+")
         features = [f"{SCHEMA.index(name)}:{value}" for name, value in own.items()]
         features += [
             f"{SCHEMA.index('useragent')}:{'_'.join(found)}",

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from dynrl.auctions.readers.fingerprints import (
 )
 from dynrl.auctions.readers.numerals import PADDING, parse_floats, parse_integers, parse_timestamps
 from dynrl.auctions.readers.user_agents import USER_AGENTS, os_browser
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}
 
 
 def fields(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,7 +104,8 @@ def test_mixing_is_a_bijection_and_spreads_bits() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 60), max_size=40), max_size=8))
 def test_the_table_is_a_dictionary(batches: list[list[int]]) -> None:
-    table, twin = FingerprintTable(slots=2), {}
+    table = FingerprintTable(slots=2)
+    twin: dict[int, int] = {}
     for batch in batches:
         keys = np.array(batch, np.uint64)
         assert table.find(keys).tolist() == [twin.get(key, -1) for key in batch]
@@ -120,8 +124,7 @@ def test_the_table_is_a_dictionary(batches: list[list[int]]) -> None:
 def test_blocks_are_the_lines_of_the_file_with_their_numbers(tmp_path: Path, suffix: str, size: int) -> None:
     lines = [b"line %d" % number * (number % 5) for number in range(40)]
     path = tmp_path / f"log.txt{suffix}"
-    compress = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}[suffix]
-    path.write_bytes(compress(b"\xef\xbb\xbf" + b"\r\n".join(lines) + b"\r\n"))
+    path.write_bytes(COMPRESS[suffix](b"\xef\xbb\xbf" + b"\r\n".join(lines) + b"\r\n"))
     seen = []
     for block in blocks(path, size=max(size, 3)):
         assert block.complete and block.text.endswith(b"\n")
@@ -129,10 +132,10 @@ def test_blocks_are_the_lines_of_the_file_with_their_numbers(tmp_path: Path, suf
     assert seen == list(enumerate(lines, 1))
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
-def test_damaged_archives_are_format_errors(tmp_path: Path, suffix: str, compress) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("suffix", [".gz", ".bz2"])
+def test_damaged_archives_are_format_errors(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"log{suffix}"
-    path.write_bytes(compress(b"0 70 0.002\n" * 1000)[:-9])
+    path.write_bytes(COMPRESS[suffix](b"0 70 0.002\n" * 1000)[:-9])
     with pytest.raises(LogFormatError, match="cannot be decompressed"):
         list(blocks(path))
 
