@@ -53,7 +53,12 @@ def auctions_in_order(
         cost = jnp.where(settled, pay, cost)
         return stop + 1, left - jnp.where(settled, pay, 0).sum(), won | settled, cost
 
-    start = (jnp.zeros((), rows.dtype), jnp.asarray(budget, wish.dtype), jnp.zeros_like(mask), jnp.zeros_like(wish))
+    start = (
+        jnp.zeros((), rows.dtype),
+        jnp.asarray(budget, wish.dtype),
+        jnp.zeros_like(mask),
+        jnp.zeros_like(wish),
+    )
     _, _, won, cost = jax.lax.while_loop(
         lambda carry: carry[0] < len(wish), settle_up_to_the_next_shortage, start
     )

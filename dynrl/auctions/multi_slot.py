@@ -98,7 +98,12 @@ def _outcome(
 
 
 def requests_in_order(
-    bids: Any, budgets: Any, uniforms: Any, exposure: Any, reserve: Any, pricing: Literal["second", "first"] = "second"
+    bids: Any,
+    budgets: Any,
+    uniforms: Any,
+    exposure: Any,
+    reserve: Any,
+    pricing: Literal["second", "first"] = "second",
 ) -> tuple[SlotOutcome, Any]:
     """Hold the auctions of many requests in their order; bids are cut to the money that is left.
 

@@ -84,8 +84,8 @@ class BidReplay(BiddingEnv):
     Truncated where the log ends inside an episode.
 
     ## Info
-    At each step `won`, `cost`, `click`, `theta`, `bid`, `clipped` of the auction just held, `row`, `episode`, `t_left`,
-    `b_left`, `market_price` (after a win; always with feedback `"full"` and `"min_bid_to_win"`), `min_bid_to_win` with
+    At each step `won`, `cost`, `click`, `theta`, `bid`, `clipped` of the auction just held, `row`,
+    `episode_number` (SB3 and Gymnasium keep `episode` for themselves), `t_left`, `b_left`, `market_price` (after a win; always with feedback `"full"` and `"min_bid_to_win"`), `min_bid_to_win` with
     that feedback, and `totals` (`wins`, `clicks`, `cost`, `expected_clicks`) of the episode at its end. The vector form
     has every key at every step: `market_price` is NaN where `market_price_seen` is False, `totals` are those so far.
 

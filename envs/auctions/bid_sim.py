@@ -64,7 +64,7 @@ class BidSim(BiddingEnv):
     with exactly that probability. Prices above `delta_max`, the tail of the market, are never won.
 
     Actions, observations, rewards, info and the other arguments are those of `BidReplay`; the reserve price is 0,
-    `row` counts auctions and `episode` episodes since the last seed.
+    `row` counts auctions and `episode_number` episodes since the last seed.
 
     ## Starting state
     T auctions and B ticks left, and the first request. Each step draws four uniform numbers from its key, in the order

@@ -281,7 +281,7 @@ class BiddingEnv(FunctionalEnv):
             "t_left": state.t_left,
             "b_left": state.b_left,
             "row": state.row,
-            "episode": state.episode,
+            "episode_number": state.episode,
         }
 
     def transition_info(
@@ -299,7 +299,7 @@ class BiddingEnv(FunctionalEnv):
             "t_left": next_state.t_left,
             "b_left": next_state.b_left,
             "row": state.row,
-            "episode": next_state.episode,
+            "episode_number": next_state.episode,
             "market_price": jnp.where(seen, last.auction.price, jnp.nan),
             "market_price_seen": seen,
             "totals": next_state.totals._asdict(),

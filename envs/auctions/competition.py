@@ -161,10 +161,16 @@ class Competition(FunctionalEnv):
         if self.pricing not in ("second", "first"):
             raise ValueError(f"pricing is {self.pricing!r}, expected 'second' or 'first'")
         if self.objective not in ("conversions", "expected", "score"):
-            raise ValueError(f"objective is {self.objective!r}, expected 'conversions', 'expected' or 'score'")
+            raise ValueError(
+                f"objective is {self.objective!r}, expected 'conversions', 'expected' or 'score'"
+            )
         if not 0 < self.max_multiplier <= 10:
             raise ValueError(f"max_multiplier is {self.max_multiplier}, expected a number in (0, 10]")
-        for name, length in (("budget", self.advertisers), ("target_cpa", self.advertisers), ("exposure", self.slots)):
+        for name, length in (
+            ("budget", self.advertisers),
+            ("target_cpa", self.advertisers),
+            ("exposure", self.slots),
+        ):
             given = getattr(self, name)
             if given is not None and np.shape(given) not in ((), (length,)):
                 raise ValueError(f"{name} has shape {np.shape(given)}, expected one number or {length}")
@@ -228,11 +234,15 @@ class Competition(FunctionalEnv):
         mean = jnp.asarray(params.level) * jnp.asarray(params.season)[step]
         return jnp.minimum(mean[:, None] * jnp.exp(user[None] + private + centre), 1.0)
 
-    def transition(self, state: CompetitionState, action: Any, rng: Any, params: Any = None) -> CompetitionState:
+    def transition(
+        self, state: CompetitionState, action: Any, rng: Any, params: Any = None
+    ) -> CompetitionState:
         for_values, for_slots, for_conversions = jax.random.split(rng, 3)
         probability = self.probabilities(state.step, for_values, params)
         multipliers = jnp.asarray(action, float)
-        multipliers = jnp.where(multipliers > 0, multipliers, 0.0)  # also for the NaN that nobody could refuse
+        multipliers = jnp.where(
+            multipliers > 0, multipliers, 0.0
+        )  # also for the NaN that nobody could refuse
         value = jnp.asarray(params.target_cpa)[:, None] * probability
         shape = (self.slots, self.requests)
         outcome, left = requests_in_order(

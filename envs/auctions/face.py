@@ -126,8 +126,10 @@ class BiddingGymnasiumEnv(GymnasiumEnv):
         func_env = self.func_env
         if type(action) is np.ndarray and action.dtype == np.float32 and action.shape == (1,):
             number = action.item()
-            if func_env.action != "discrete" and 0.0 <= number <= _FINITE and (
-                number <= func_env.delta_max or func_env.action == "multiplier"
+            if (
+                func_env.action != "discrete"
+                and 0.0 <= number <= _FINITE
+                and (number <= func_env.delta_max or func_env.action == "multiplier")
             ):
                 return number
         elif (type(action) is int or isinstance(action, np.int64)) and func_env.action == "discrete":
@@ -165,7 +167,11 @@ class _Run:
         self.multiplies, self.first_price = env.action == "multiplier", env.pricing == "first"
         self.objective, self.needs_more = env.objective, int(env.tie == "lose")
         self.tells_price, self.tells_needed = env.feedback != "win_only", env.feedback == "min_bid_to_win"
-        self.as_dict, self.show_segment, self.end_when_broke = env.obs == "dict", env.show_segment, env.end_when_broke
+        self.as_dict, self.show_segment, self.end_when_broke = (
+            env.obs == "dict",
+            env.show_segment,
+            env.end_when_broke,
+        )
         self.complete, self.last = complete, state.last
         self.t_left, self.b_left = int(state.t_left), int(state.b_left)
         self.row, self.episode_number = int(state.row), int(state.episode)
@@ -207,7 +213,7 @@ class _Run:
             "t_left": self.t_left,
             "b_left": self.b_left,
             "row": row,
-            "episode": self.episode_number,
+            "episode_number": self.episode_number,
         }
         if won or self.tells_price:
             info["market_price"] = price
@@ -261,7 +267,9 @@ class _Run:
             row=_INT(self.row),
             episode=_INT(self.episode_number),
             offer=self._auction(self.index),
-            last=LastAuction(self._auction(last), _INT(bid), np.bool_(clipped), np.bool_(won), _INT(cost), _INT(click)),
+            last=LastAuction(
+                self._auction(last), _INT(bid), np.bool_(clipped), np.bool_(won), _INT(cost), _INT(click)
+            ),
             totals=Totals(
                 _INT(self.wins), _INT(self.clicks), _INT(self.cost), np.float64(self.expected_clicks)
             ),

@@ -25,7 +25,9 @@ def best_rate(work: Callable[[], int], seconds: float = 1.0, least_repeats: int 
     return max(rates)
 
 
-def single_steps_per_second(name: str = "dynrl/BidReplay-v0", steps: int = 20_000, seconds: float = 1.0) -> float:
+def single_steps_per_second(
+    name: str = "dynrl/BidReplay-v0", steps: int = 20_000, seconds: float = 1.0
+) -> float:
     """Steps per second of `gymnasium.make(name)`, resets included, with a constant bid of 60 ticks."""
     import gymnasium
 
@@ -61,7 +63,9 @@ def slot_requests_per_second(
     bids, uniforms = rng.lognormal(-2.3, 0.8, (advertisers, requests)), rng.random((slots, requests))
     exposure, reserve = 0.9 ** np.arange(slots), 0.01
     # About half of the advertisers run out of money on the way.
-    budgets = multi_slot_numpy(bids, uniforms, exposure, reserve).paid.sum() / advertisers * np.ones(advertisers)
+    budgets = (
+        multi_slot_numpy(bids, uniforms, exposure, reserve).paid.sum() / advertisers * np.ones(advertisers)
+    )
 
     def numpy_twin() -> int:
         multi_slot_numpy(bids, uniforms, exposure, reserve)
@@ -79,7 +83,9 @@ def slot_requests_per_second(
             action = jnp.ones(advertisers)
             state = world.initial(first, params)
             state, _ = jax.lax.scan(
-                lambda state, key: (world.transition(state, action, key, params), None), state, jnp.stack(rest)
+                lambda state, key: (world.transition(state, action, key, params), None),
+                state,
+                jnp.stack(rest),
             )
             return state.left
 

@@ -129,7 +129,7 @@ class Pacing(FunctionalEnv):
 
     ## Info
     At each step `auctions`, `wins`, `clicks`, `cost`, `expected_clicks` and `mean_theta` of the slot, `multiplier`,
-    `b_left`, `slot`, `episode` and `totals`, the same sums over the episode so far.
+    `b_left`, `slot`, `episode_number` and `totals`, the same sums over the episode so far.
 
     ## Arguments
     Those marked (params) only set the default `params`, a `PacingParams`.
@@ -230,9 +230,7 @@ class Pacing(FunctionalEnv):
         if self.model is not None:
             return self.model.market
         assert isinstance(self.log, AuctionLog)
-        return CampaignModel.from_campaign(
-            Campaign.from_log(self.log, self.delta_max), self.log.theta
-        ).market
+        return CampaignModel.from_campaign(Campaign.from_log(self.log, self.delta_max), self.log.theta).market
 
     def _known_campaign(self) -> Campaign:
         if self.campaign is not None:
@@ -290,7 +288,9 @@ class Pacing(FunctionalEnv):
             return params
         episode, count = options["episode"], len(params.source.count) // self.horizon
         if not isinstance(episode, (int, np.integer)) or not 0 <= episode < count:
-            raise ValueError(f"reset option episode is {episode!r}, expected a whole number from 0 to {count - 1}")
+            raise ValueError(
+                f"reset option episode is {episode!r}, expected a whole number from 0 to {count - 1}"
+            )
         return params._replace(first=np.int64(episode))
 
     def initial(self, rng: Any, params: Any = None) -> PacingState:
@@ -369,9 +369,13 @@ class Pacing(FunctionalEnv):
             last.auctions / params.traffic,
         ]
         high = jnp.asarray(self.observation_space.high)
-        return jnp.minimum(jnp.stack([jnp.asarray(number, float) for number in numbers]).astype(jnp.float32), high)
+        return jnp.minimum(
+            jnp.stack([jnp.asarray(number, float) for number in numbers]).astype(jnp.float32), high
+        )
 
-    def reward(self, state: PacingState, action: Any, next_state: PacingState, rng: Any, params: Any = None) -> Any:
+    def reward(
+        self, state: PacingState, action: Any, next_state: PacingState, rng: Any, params: Any = None
+    ) -> Any:
         last = next_state.last
         if self.objective == "pctr":
             return last.expected_clicks
@@ -390,7 +394,7 @@ class Pacing(FunctionalEnv):
         return jnp.asarray(params.source.start)[place] >= rows
 
     def state_info(self, state: PacingState, params: Any = None) -> dict[str, Any]:
-        return {"slot": state.slot, "b_left": state.b_left, "episode": state.episode}
+        return {"slot": state.slot, "b_left": state.b_left, "episode_number": state.episode}
 
     def transition_info(
         self, state: PacingState, action: Any, next_state: PacingState, params: Any = None
@@ -400,12 +404,16 @@ class Pacing(FunctionalEnv):
             "multiplier": next_state.multiplier,
             "slot": next_state.slot,
             "b_left": next_state.b_left,
-            "episode": next_state.episode,
+            "episode_number": next_state.episode,
             "totals": next_state.totals._asdict(),
         }
 
     def render_image(self, state: PacingState, params: Any = None) -> np.ndarray:  # type: ignore[override]
         slots = int(state.slot)
         return pacing_picture(
-            state.spent[:slots], state.multipliers[:slots], int(params.budget), self.horizon, state.totals._asdict()
+            state.spent[:slots],
+            state.multipliers[:slots],
+            int(params.budget),
+            self.horizon,
+            state.totals._asdict(),
         )

@@ -59,7 +59,8 @@ class AuctionParallelEnv(ParallelEnv):
         rows = self.world.observation_space
         assert isinstance(rows, spaces.Box)
         self.action_spaces = {
-            agent: spaces.Box(0.0, self.world.max_multiplier, (1,), np.float32) for agent in self.possible_agents
+            agent: spaces.Box(0.0, self.world.max_multiplier, (1,), np.float32)
+            for agent in self.possible_agents
         }
         self.observation_spaces = {
             agent: spaces.Box(rows.low[0], rows.high[0], dtype=np.float32) for agent in self.possible_agents
@@ -114,7 +115,8 @@ class AuctionParallelEnv(ParallelEnv):
         over, info = bool(shown.terminated), shown.info
         agents = self.agents
         infos: dict[str, dict[str, Any]] = {
-            agent: {name: float(info[name][number]) for name in _PER_STEP} for number, agent in enumerate(agents)
+            agent: {name: float(info[name][number]) for name in _PER_STEP}
+            for number, agent in enumerate(agents)
         }
         if over:
             for number, agent in enumerate(agents):

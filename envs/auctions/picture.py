@@ -57,7 +57,10 @@ def episode_picture(curve: EpisodeCurve, totals: Mapping[str, Any]) -> np.ndarra
     ):
         left.plot(places, np.full(len(places), height * curve.budget), "|", color=colour, ms=5, label=label)
     left.set(
-        xlim=(0, curve.horizon), ylim=(-0.1 * curve.budget, 1.05 * curve.budget), xlabel="auctions", ylabel="ticks"
+        xlim=(0, curve.horizon),
+        ylim=(-0.1 * curve.budget, 1.05 * curve.budget),
+        xlabel="auctions",
+        ylabel="ticks",
     )
     left.legend(loc="upper left", fontsize=7)
     left.set_title(

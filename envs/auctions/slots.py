@@ -70,7 +70,9 @@ def log_slots(log: AuctionLog, horizon: int, auctions_per_slot: int, slots_by: s
     count = np.diff(edges)
     width = max(int(count.max()), 1)
     rows = Auction(*(np.pad(getattr(columns, name)[:, 0], (0, width)) for name in Auction._fields))
-    return LogSlots(rows, edges[:-1].astype(np.int64), count.astype(np.int64), np.arange(width, dtype=np.int32))
+    return LogSlots(
+        rows, edges[:-1].astype(np.int64), count.astype(np.int64), np.arange(width, dtype=np.int32)
+    )
 
 
 def market_slots(
@@ -88,7 +90,9 @@ def market_slots(
     return MarketSlots(market_tables(market), count, np.arange(max(count.max(), 1), dtype=np.int32))
 
 
-def slot_auctions(source: LogSlots | MarketSlots, slot: Any, episode: Any, horizon: int, rng: Any) -> tuple[Auction, Any]:
+def slot_auctions(
+    source: LogSlots | MarketSlots, slot: Any, episode: Any, horizon: int, rng: Any
+) -> tuple[Auction, Any]:
     """The auctions of one slot, columns `[width]`, and which of them exist."""
     lanes = jnp.asarray(source.lanes)
     if isinstance(source, MarketSlots):
