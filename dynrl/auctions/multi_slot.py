@@ -44,8 +44,8 @@ def multi_slot(
     """Hold one auction for k slots per request, in JAX.
 
     The slots go to the k highest bids that are positive and reach the reserve price; of equal bids the lower number
-    wins. A slot costs the next bid, at least the reserve price (generalised second price), or the own bid (first price).
-    A slot is shown with its probability if the one above was shown, and only a shown one is paid.
+    wins. A slot costs the next bid, at least the reserve price (generalised second price), or the own bid (first
+    price). A slot is shown with its probability if the one above was shown, and only a shown one is paid.
 
     Args:
         bids: `[A, R]`, not negative.

@@ -30,12 +30,12 @@ def decode(observation: Any, rules: AuctionRules) -> Request:
         )
         theta = float(np.asarray(observation["theta"]).reshape(-1)[0])
         return Request(whole["t_left"], whole["b_left"], theta, floor, segment)
-    t, b, theta, floor = (float(value) for value in observation[:4])
+    t, b, theta, height = (float(value) for value in observation[:4])
     marks = np.asarray(observation[4:])
     segment = (int(marks.argmax()) if marks.any() else -1) if len(marks) else 0
     # float32 holds whole numbers exactly up to 2^24, so rounding recovers T and B up to about 8 million.
     return Request(
-        round(t * rules.horizon), round(b * rules.budget), theta, round(floor * rules.delta_max), segment
+        round(t * rules.horizon), round(b * rules.budget), theta, round(height * rules.delta_max), segment
     )
 
 

@@ -42,8 +42,8 @@ class BidReplay(BiddingEnv):
 
     ## Description
     An episode is T consecutive rows and B ticks. Each step shows a request with its predicted click probability; the
-    bid wins where it reaches the logged market price and the reserve price, pays, and brings the logged click. Rivals do
-    not react, and only impressions that the logging bidder won are known.
+    bid wins where it reaches the logged market price and the reserve price, pays, and brings the logged click. Rivals
+    do not react, and only impressions that the logging bidder won are known.
 
     ## Action space
     | `action` | space | bid in ticks |
@@ -52,8 +52,8 @@ class BidReplay(BiddingEnv):
     | `"discrete"` | `Discrete(delta_max + 1)` | the number |
     | `"multiplier"` | `Box(0, inf, (1,), float32)` | the whole part of action · theta |
 
-    A wish above the money left (or `delta_max`) is cut to it and flagged as `clipped`; NaN, negative values and anything
-    else outside the space raise ValueError.
+    A wish above the money left (or `delta_max`) is cut to it and flagged as `clipped`; NaN, negative values and
+    anything else outside the space raise ValueError.
 
     ## Observation space
     `obs="box"`, float32; zeros in place of the request when the episode is over:
@@ -66,8 +66,8 @@ class BidReplay(BiddingEnv):
     | 3 | reserve price / delta_max | 0 | inf |
     | 4 ... | segment, one-hot, with `show_segment` | 0 | 1 |
 
-    `obs="dict"`: `t_left` Discrete(T + 1), `b_left` int64 [1] in ticks, `theta` float64 [1], `floor` int64 [1] in ticks,
-    and `segment` with `show_segment` (Discrete from -1 where some rows have none).
+    `obs="dict"`: `t_left` Discrete(T + 1), `b_left` int64 [1] in ticks, `theta` float64 [1], `floor` int64 [1] in
+    ticks, and `segment` with `show_segment` (Discrete from -1 where some rows have none).
 
     ## Rewards
     `objective="click"`: clicks received; `"pctr"`: theta of an impression won, the same with less noise; `"profit"`:
@@ -84,10 +84,11 @@ class BidReplay(BiddingEnv):
     Truncated where the log ends inside an episode.
 
     ## Info
-    At each step `won`, `cost`, `click`, `theta`, `bid`, `clipped` of the auction just held, `row`,
-    `episode_number` (SB3 and Gymnasium keep `episode` for themselves), `t_left`, `b_left`, `market_price` (after a win; always with feedback `"full"` and `"min_bid_to_win"`), `min_bid_to_win` with
-    that feedback, and `totals` (`wins`, `clicks`, `cost`, `expected_clicks`) of the episode at its end. The vector form
-    has every key at every step: `market_price` is NaN where `market_price_seen` is False, `totals` are those so far.
+    At each step `won`, `cost`, `click`, `theta`, `bid`, `clipped` and `row` of the auction just held, `t_left` and
+    `b_left` after it, `episode_number` (SB3 and Gymnasium keep `episode` for themselves), `market_price` (after a win;
+    always with feedback `"full"` and `"min_bid_to_win"`), `min_bid_to_win` with that feedback, and `totals` (`wins`,
+    `clicks`, `cost`, `expected_clicks`) of the episode at its end. The vector form has every key at every step:
+    `market_price` is NaN where `market_price_seen` is False, `totals` are those so far.
 
     ## Arguments
     Those marked (params) only set the default `params`, a `ReplayParams` whose leaves may differ between environments.
@@ -148,7 +149,7 @@ class BidReplay(BiddingEnv):
             return self.campaign
         return Campaign.from_log(self._rows, self.delta_max) if self.model is None else self.model.campaign
 
-    def get_default_params(self) -> ReplayParams:  # type: ignore[override]
+    def get_default_params(self) -> ReplayParams:
         columns = self._rows.episodes(len(self._rows), self.segment)
         rows = Auction(*(getattr(columns, name)[:, 0] for name in Auction._fields))
         count = 1 if self.segment is None else len(self._rows.categories[self.segment].names)

@@ -16,7 +16,7 @@ from dynrl.envs.auctions.bidding import Auction, BiddingEnv, BiddingState
 from dynrl.envs.auctions.default_log import default_model
 from dynrl.faces.episode import split_key
 
-__all__ = ["BidSim", "SimParams", "MarketTables", "draw_auction", "market_tables", "model_of", "request_from"]
+__all__ = ["BidSim", "MarketTables", "SimParams", "draw_auction", "market_tables", "model_of", "request_from"]
 
 _CHUNK = 1024
 """Auctions that the single-step face draws at a time."""
@@ -112,7 +112,7 @@ class BidSim(BiddingEnv):
     def known_campaign(self) -> Campaign:
         return self._truth if self.campaign is None else self.campaign
 
-    def get_default_params(self) -> SimParams:  # type: ignore[override]
+    def get_default_params(self) -> SimParams:
         return SimParams(
             market=market_tables(self._world),
             budget=np.int64(self.rules.budget),

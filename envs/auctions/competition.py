@@ -73,15 +73,15 @@ class CompetitionState(NamedTuple):
 
 @dataclass(frozen=True)
 class Competition(FunctionalEnv):
-    """An auctioneer, k slots, A advertisers: one step is a time step of many requests, and one action the multipliers of
+    """One auctioneer, k slots, A advertisers: a step is a time step of many requests, and an action the multipliers of
     all advertisers, so that whole markets run side by side (`VectorEnv`, `rollout`, `vmap`).
 
     ## Description
     In each request advertiser a sees the probability p that the impression converts, worth target CPA · p, and bids
-    multiplier · target CPA · p, never more than its money. The k highest bids win the slots (`dynrl.auctions.multi_slot`).
-    Probabilities are log-normal around the advertiser's level, with a part that all advertisers see alike; they are drawn
-    from the step's key whatever the bids. The layout, 48 advertisers and 48 time steps, the slots and the score are those
-    of AuctionNet (Su et al., NeurIPS 2024); the values are synthetic.
+    multiplier · target CPA · p, never more than its money. The k highest bids win the slots (see
+    `dynrl.auctions.multi_slot`). Probabilities are log-normal around the advertiser's level, with a part that all
+    advertisers see alike; they are drawn from the step's key whatever the bids. The layout, 48 advertisers and 48 time
+    steps, the slots and the score are those of AuctionNet (Su et al., NeurIPS 2024); the values are synthetic.
 
     ## Action space
     `Box(0, max_multiplier, (A,), float32)`.
@@ -186,7 +186,7 @@ class Competition(FunctionalEnv):
         return spaces.Box(0.0, self.max_multiplier, (self.advertisers,), np.float32)
 
     @cached_property
-    def observation_space(self) -> Space:  # type: ignore[override]
+    def observation_space(self) -> spaces.Box:  # type: ignore[override]
         high = np.tile(np.array([1, 1, 10, 1, 10, 10, 10, 10], np.float32), (self.advertisers, 1))
         return spaces.Box(np.zeros_like(high), high, dtype=np.float32)
 

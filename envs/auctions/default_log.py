@@ -22,7 +22,7 @@ def _market() -> GeneratedMarket:
 
 @cache
 def default_log() -> AuctionLog:
-    """The test period: a day of 10 500 auctions with three exchanges, so that the last of 11 episodes of 1000 is short."""
+    """The test period: a day of 10 500 auctions on three exchanges. The last of 11 episodes of 1000 is short."""
     return _market().log(10_500, seed=1, days=1.0, start=_TEST_DAY)
 
 

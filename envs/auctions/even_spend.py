@@ -12,10 +12,7 @@ __all__ = ["even_spend_slope", "expected_cost"]
 def expected_cost(market: Market, slope: float, delta_max: int, pricing: str = "second") -> float:
     """Expected ticks paid in one auction by the bid floor(slope · theta), at most `delta_max`."""
     prices = np.arange(market.delta_max + 1)
-    if pricing == "first":
-        paid = prices * market.pmf.cumsum(1)
-    else:
-        paid = (prices * market.pmf).cumsum(1)
+    paid = prices * market.pmf.cumsum(1) if pricing == "first" else (prices * market.pmf).cumsum(1)
     bids = np.minimum(slope * market.theta, min(delta_max, market.delta_max)).astype(np.int64)
     return float(market.share @ (market.theta_mass * np.take_along_axis(paid, bids, 1)).sum(1))
 

@@ -42,6 +42,8 @@ class BiddingGymnasiumEnv(GymnasiumEnv):
         self._stored: Episode | None = None
         self._run: _Run | None = None
         super().__init__(func_env, params, render_mode)
+        self._discrete = func_env.action == "discrete"
+        self._highest = _LARGEST if func_env.action == "multiplier" else float(func_env.delta_max)
 
     @property
     def rules(self) -> AuctionRules:
@@ -86,6 +88,9 @@ class BiddingGymnasiumEnv(GymnasiumEnv):
         """Play one action; see `GymnasiumEnv.step`."""
         run = self._run
         if run is None or self._ended or run.index + 1 >= run.count:
+            if self._stored is None or self._ended:
+                why = "the episode has ended" if self._ended else "the environment was never reset"
+                raise ResetNeeded(f"cannot step: {why}; call reset() first.")
             run = self._laid_out()
         wish = self._wish(action)
         observation, reward, terminated, truncated, info = run.play(wish)
@@ -109,9 +114,6 @@ class BiddingGymnasiumEnv(GymnasiumEnv):
 
     def _laid_out(self) -> _Run:
         """The auctions that follow, as lists of Python numbers."""
-        if self._stored is None or self._ended:
-            why = "the episode has ended" if self._ended else "the environment was never reset"
-            raise ResetNeeded(f"cannot step: {why}; call reset() first.")
         before, stored = self._run, self._episode
         assert stored is not None
         params = self._params if self._option_params is None else self._option_params
@@ -123,23 +125,19 @@ class BiddingGymnasiumEnv(GymnasiumEnv):
 
     def _wish(self, action: Any) -> float:
         """The action as a number, checked; nothing has changed where it is refused."""
-        func_env = self.func_env
-        if type(action) is np.ndarray and action.dtype == np.float32 and action.shape == (1,):
-            number = action.item()
-            if (
-                func_env.action != "discrete"
-                and 0.0 <= number <= _FINITE
-                and (number <= func_env.delta_max or func_env.action == "multiplier")
-            ):
-                return number
-        elif (type(action) is int or isinstance(action, np.int64)) and func_env.action == "discrete":
-            if 0 <= action <= func_env.delta_max:
+        kind = type(action)
+        if self._discrete:
+            if (kind is int or kind is np.int64) and 0 <= action <= self._highest:
                 return int(action)
-        checked = func_env.check_actions(as_array(action)[None])[0]
+        elif kind is np.ndarray and action.dtype == np.float32 and action.shape == (1,):
+            number = action.item()
+            if 0.0 <= number <= self._highest:
+                return number
+        checked = self.func_env.check_actions(as_array(action)[None])[0]
         return checked.reshape(-1)[0].item()
 
 
-_FINITE = float(np.finfo(np.float32).max)
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class _Run:

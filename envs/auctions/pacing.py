@@ -8,7 +8,6 @@ from functools import cached_property
 from os import PathLike
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import Space, spaces
@@ -156,7 +155,8 @@ class Pacing(FunctionalEnv):
         model: what is known of the campaign beforehand (params).
 
     Raises:
-        ValueError: unknown settings, a log that cannot be replayed, both a log and a market, or a budget below one tick.
+        ValueError: unknown settings, a log that cannot be replayed, both a log and a market, or a budget below one
+            tick.
 
     ## Version history
     v0: first version.
@@ -257,7 +257,7 @@ class Pacing(FunctionalEnv):
         return spaces.Box(0.0, self.max_multiplier, (1,), np.float32)
 
     @cached_property
-    def observation_space(self) -> Space:  # type: ignore[override]
+    def observation_space(self) -> spaces.Box:  # type: ignore[override]
         high = np.array([1, 1, 10, 1, 10, 10, _RANGE, 10], np.float32)
         return spaces.Box(np.zeros(8, np.float32), high, dtype=np.float32)
 

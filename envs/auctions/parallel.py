@@ -57,7 +57,6 @@ class AuctionParallelEnv(ParallelEnv):
         self.possible_agents = [f"advertiser_{number}" for number in range(self.world.advertisers)]
         self.agents: list[str] = []
         rows = self.world.observation_space
-        assert isinstance(rows, spaces.Box)
         self.action_spaces = {
             agent: spaces.Box(0.0, self.world.max_multiplier, (1,), np.float32)
             for agent in self.possible_agents

@@ -49,7 +49,7 @@ def test_rewards_and_scores_add_up():
     steps = episode(world, np.full(6, 2.0), params)
     totals = steps[-1][4]["totals"]
     final = cpa_score(totals["conversions"], totals["cost"], 50.0)
-    assert sum(step[1] for step in steps) == pytest.approx(final.sum()) and 0 < final.sum()
+    assert sum(step[1] for step in steps) == pytest.approx(final.sum()) and final.sum() > 0
     assert final.sum() < totals["conversions"].sum(), "bidding twice the target has its price"
 
 
