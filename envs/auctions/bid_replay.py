@@ -136,6 +136,9 @@ class BidReplay(BiddingEnv):
             from dynrl.auctions.readers import read_log
 
             object.__setattr__(self, "log", read_log(self.log))
+        if self.segment is not None and self.segment not in self._rows.categories:
+            known = ", ".join(sorted(self._rows.categories)) or "none"
+            raise ValueError(f"the log has no categories {self.segment!r} to be segments; it has {known}")
         self._rows.episodes(self.horizon, self.segment)  # refuses what cannot be replayed
         self._check_settings()
 

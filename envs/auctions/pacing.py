@@ -203,6 +203,9 @@ class Pacing(FunctionalEnv):
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}, expected one of {', '.join(map(repr, choices))}"
                 )
+        for name in ("horizon", "auctions_per_slot"):
+            if int(getattr(self, name)) != getattr(self, name) or getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a whole number of at least 1")
         if not 1 < self.max_multiplier <= _RANGE:
             raise ValueError(f"max_multiplier is {self.max_multiplier}, expected more than 1 and at most 100")
         if self.log is not None and self.market is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -170,6 +171,7 @@ def test_shuffled_episodes_are_all_drawn_and_repeat_with_the_seed():
         ({"action": "shout"}, "action is 'shout'"),
         ({"objective": "fame"}, "objective is 'fame'"),
         ({"feedback": "none"}, "feedback is 'none'"),
+        ({"segment": "city"}, "no categories 'city' to be segments; it has exchange"),
         ({"tie": "draw"}, "tie is 'draw'"),
         ({"value": np.nan}, "value is nan"),
     ],
@@ -270,6 +272,28 @@ def test_an_agent_gets_what_replay_says(settings):
     world = env.unwrapped.func_env
     expected = replay(agent.bidder, world.log.episodes(1000), world.rules).totals()
     assert totals_of(agent, env) == expected
+
+
+def test_all_episodes_at_once_are_the_replay():
+    """The functional form in one compiled program: a lane for each episode of the log."""
+    world = BidReplay(obs="dict")
+    params = world.default_params._replace(first=np.arange(11) * 1000)
+
+    def policy(slope, observation, key):
+        ticks = jnp.floor(slope * observation["theta"])
+        return jnp.minimum(ticks, 300.0), slope
+
+    def result(step):
+        return step.info["totals"], step.mask
+
+    totals, mask = dynrl.rollout(
+        world, policy, 0, num_envs=11, params=params, policy_state=np.float64(8000.0), collect=result
+    )
+    last = np.array(mask).sum(1) - 1
+    assert last.tolist() == [999] * 10 + [499]
+    expected = replay(LinearBidder(8000.0, 300), world.log.episodes(1000), world.rules)
+    for name in ("clicks", "wins", "cost"):
+        assert np.array_equal(np.array(totals[name])[np.arange(11), last], getattr(expected, name))
 
 
 def test_an_agent_needs_a_model_that_is_not_the_log_itself():

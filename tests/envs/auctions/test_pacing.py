@@ -192,6 +192,8 @@ def test_traffic_shapes_the_slots():
         ({"objective": "fame"}, "objective"),
         ({"slots_by": "mood"}, "slots_by"),
         ({"max_multiplier": 1.0}, "max_multiplier"),
+        ({"horizon": 0}, "horizon is 0"),
+        ({"auctions_per_slot": 0.5}, "auctions_per_slot is 0.5"),
         ({"base_bid": 0.0}, "base_bid"),
         ({"budget": 0}, "budget is 0"),
     ],
