@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from dynrl.agents.auctions.agent import BidAgent
 from dynrl.agents.auctions.pacing import slope_by_spend
+from dynrl.agents.auctions.shading import win_rate_by_bid
 from dynrl.agents.auctions.spend_curve import check_curve, spend_curve
-from dynrl.agents.auctions.tuning import Objective, training_episodes, tune
+from dynrl.agents.auctions.tuning import Objective, expected_spend, training_episodes, tune
 from dynrl.auctions.bidder import Bidder, Request
 from dynrl.auctions.model import CampaignModel
 from dynrl.auctions.replay import ReplayResult
@@ -28,6 +29,8 @@ __all__ = ["PID", "FeedbackBidder", "Measure", "PIDConfig", "WaterLevel", "Water
 Measure = Literal["spend", "win_rate", "ecpc"]
 PHI = (-2.0, 5.0)
 """Ends of phi (Zhang et al., WSDM 2016, section 4)."""
+LEAST_ERROR = -4.0
+"""A slot that spent five times its allotment says no more than that bids are far too high."""
 
 
 class Loop(NamedTuple):
@@ -61,7 +64,7 @@ class Loop(NamedTuple):
 class FeedbackBidder(Bidder):
     """`floor(slope * theta * exp(phi))`; once per time slot, `phi = kp e + ki sum(e) + kd (e - last e)` in [-2, 5].
 
-    The error `e = 1 - measured / wanted`, within [-1, 1], is that of the slot just ended. Wins are seen by the money
+    The error `e = 1 - measured / wanted`, at least -4, is that of the slot just ended. Wins are seen by the money
     that left, so impressions won for nothing go uncounted.
 
     Attributes:
@@ -119,7 +122,7 @@ class FeedbackBidder(Bidder):
         else:
             some = memory.clicks > 0
             measured = jnp.where(some, spent / jnp.where(some, memory.clicks, 1.0) / self.target, 0.0)
-        return jnp.clip(1 - measured, -1.0, 1.0)
+        return jnp.maximum(1 - measured, LEAST_ERROR)
 
     def _control(self, memory: Loop, error: Any) -> Loop:
         total = memory.total + error
@@ -145,7 +148,7 @@ class PIDConfig:
         slots: times per episode that bids are corrected.
         curve: `[slots + 1]` planned share of the budget spent by the end of each slot, from 0 to 1; None for an even
             spend.
-        slope: ticks per unit of click probability on plan; None for the slope that spends the budget in the model.
+        slope: ticks per unit of click probability on plan; None for the slope that meets the target in the model.
         gains: (proportional, integral, derivative); None to choose them by replay of the training rows.
         objective: what the replay maximises (spend), other targets are met as closely as possible.
     """
@@ -191,7 +194,7 @@ class PID(BidAgent):
     The gains are chosen by the constructor (27 combinations replayed on training rows): `learn` changes nothing.
 
     Source: Zhang et al., "Feedback control of real-time display advertising", WSDM 2016. Differences: errors are
-    relative and within [-1, 1], so that gains need no units; measured slot by slot rather than since the start; cost
+    relative, so that gains need no units; measured slot by slot rather than since the start; cost
     per click counts predicted clicks, since a slot rarely holds a real one; the integral stands still while phi is at
     an end.
 
@@ -273,10 +276,32 @@ def _bidder(
     model: CampaignModel,
     rules: AuctionRules,
 ) -> FeedbackBidder:
-    slope = slope_by_spend(model, rules) if config.slope is None else config.slope
+    slope = _planned_slope(config, model, rules) if config.slope is None else config.slope
     curve = spend_curve(config.curve, config.slots, rules)
     target = 1.0 if config.target is None else config.target
     return FeedbackBidder(slope, *gains, curve, target, rules.delta_max, config.measure)
+
+
+def _planned_slope(config: PIDConfig | WaterLevelConfig, model: CampaignModel, rules: AuctionRules) -> float:
+    """Ticks per unit of click probability that meet the target in the model, or spend the budget if that is less."""
+    by_budget, market = slope_by_spend(model, rules), model.market
+    if config.measure == "spend" or config.target is None:
+        return by_budget
+    win = win_rate_by_bid(market, rules)
+
+    def excess(slope: float) -> float:
+        bids = np.minimum(slope * market.theta, rules.delta_max)
+        won = np.take_along_axis(win, bids.astype(np.int64), axis=1)
+        if config.measure == "win_rate":
+            return float(market.share @ (market.theta_mass * won).sum(1)) - config.target
+        clicks = float(market.share @ (market.theta_mass * market.theta * won).sum(1))
+        return expected_spend(market, bids, rules) - config.target * clicks
+
+    low, high = by_budget * 1e-6, by_budget
+    for _ in range(60):  # both figures rise with the slope
+        middle = float(np.sqrt(low * high))
+        low, high = (low, middle) if excess(middle) > 0 else (middle, high)
+    return high
 
 
 def _tuned(

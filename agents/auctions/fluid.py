@@ -149,9 +149,9 @@ class Fluid(BidAgent):
                 "Fluid bids what an impression is worth, which is too much where the winner pays its bid: "
                 "use Shading in first-price auctions"
             )
-        plan = second_price_plan(model.market, rules.tie)
+        plan = second_price_plan(model.market, rules.tie, rules.delta_max)
         return FluidBidder.from_plan(plan, rules.delta_max, config.trust, config.renew)
 
     @property
     def plan(self) -> FluidPlan:
-        return second_price_plan(self.model.market, self.rules.tie)
+        return second_price_plan(self.model.market, self.rules.tie, self.rules.delta_max)

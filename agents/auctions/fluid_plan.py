@@ -59,24 +59,29 @@ class FluidPlan:
         return self.spend[chosen], self.multiplier[chosen]
 
 
-def second_price_plan(market: Market, tie: Literal["win", "lose"] = "win") -> FluidPlan:
+def second_price_plan(
+    market: Market, tie: Literal["win", "lose"] = "win", delta_max: int | None = None
+) -> FluidPlan:
     """The plan of bidders who pay the market price; lambda solves
     `E[sum_{delta <= theta / lambda} delta m(delta)] = r`.
 
     Args:
         market: law of the requests, all segments.
         tie: whether a bid equal to the price wins.
+        delta_max: largest bid, in ticks; None for that of the market.
 
     Raises:
         ValueError: nothing can be bought at a positive price and click probability.
     """
+    largest = market.delta_max if delta_max is None else delta_max
     prices = np.arange(market.delta_max + 1)
     needed = prices if tie == "win" else prices + 1
+    reached = needed <= largest
     parts = []
     for share, pmf, atoms, masses in zip(
         market.share, market.pmf, market.theta, market.theta_mass, strict=True
     ):
-        mass = share * masses[:, None] * pmf
+        mass = share * masses[:, None] * (pmf * reached)
         parts.append(
             _steps(
                 np.broadcast_to(needed, mass.shape),
@@ -89,14 +94,20 @@ def second_price_plan(market: Market, tie: Literal["win", "lose"] = "win") -> Fl
     return _plan(parts)
 
 
-def first_price_plan(market: Market, tie: Literal["win", "lose"] = "win") -> FluidPlan:
+def first_price_plan(
+    market: Market, tie: Literal["win", "lose"] = "win", delta_max: int | None = None
+) -> FluidPlan:
     """The plan of bidders who pay their bid and shade: each bids `argmax_a (theta * multiplier - a) M(a)`.
 
     The multiplier is then the value of a click in ticks that the bidder acts on, `1 / lambda`.
 
+    Args:
+        market, tie, delta_max: as in `second_price_plan`.
+
     Raises:
         ValueError: nothing can be bought at a positive price and click probability.
     """
+    largest = market.delta_max if delta_max is None else delta_max
     parts = []
     for share, pmf, atoms, masses in zip(
         market.share, market.pmf, market.theta, market.theta_mass, strict=True
@@ -104,7 +115,7 @@ def first_price_plan(market: Market, tie: Literal["win", "lose"] = "win") -> Flu
         win = np.cumsum(pmf)
         if tie == "lose":
             win = np.append(0.0, win[:-1])
-        hull = _envelope(win)
+        hull = _envelope(win[: largest + 1])
         gain, cost = np.diff(win[hull], prepend=0.0), np.diff(win[hull] * hull, prepend=0.0)
         value = np.divide(cost, gain, out=np.zeros_like(cost), where=gain > 0)
         weight = share * masses[:, None]

@@ -45,8 +45,8 @@ def tune_lin(
 ) -> LinearBidder:
     """Lin's b0 by replay of the training rows with the horizon and budget of `rules`.
 
-    The grid is `step, 2 step, ...` up to `delta_max`, and goes on above it for as long as every further value beats all
-    before; of equally good values the largest is taken.
+    The grid is `step, 2 step, ...` up to `delta_max`; of equally good values the largest is taken. Where that is the
+    end of the grid, it goes on for as long as every further value beats all before.
 
     Raises:
         ValueError: no training rows, or a step that is not positive.
@@ -58,7 +58,7 @@ def tune_lin(
     grid = np.arange(1, int(rules.delta_max / step) + 1) * step
     found = tune(bidder, "slope", grid / average, episodes, rules, objective=objective)
     slope, best = found.best["slope"], found.score.max()
-    improves = int(found.score.argmax()) == len(grid) - 1
+    improves = slope == grid[-1] / average
     while improves:  # sixteen values at a time, walked through in order
         further = grid[-1] + np.arange(1, 17) * step
         tried = tune(bidder, "slope", further / average, episodes, rules, objective=objective)

@@ -165,6 +165,6 @@ class Shading(BidAgent):
         win = win_rate_by_bid(model.market, rules)
         if config.value is not None:
             return ShadingBidder(config.value, win, rules.delta_max)
-        plan = first_price_plan(model.market, rules.tie)
+        plan = first_price_plan(model.market, rules.tie, rules.delta_max)
         fluid = FluidBidder.from_plan(plan, rules.delta_max, config.trust, config.renew)
         return PacedShadingBidder(fluid, win)

@@ -195,7 +195,7 @@ class TargetCPA(BidAgent):
                 "TargetCPA is for second-price auctions; use Shading with value=target where the winner pays its bid"
             )
         target = model.campaign.cpc if config.target is None else config.target
-        plan = second_price_plan(model.market, rules.tie)
+        plan = second_price_plan(model.market, rules.tie, rules.delta_max)
         slack, by_target = _slack_table(plan, target)
         ratio, by_budget = plan.table()
         return TargetCpaBidder(ratio, by_budget, slack, by_target, target, rules.delta_max)
@@ -206,5 +206,5 @@ class TargetCPA(BidAgent):
 
     @property
     def lambdas(self) -> tuple[float, float]:
-        plan = second_price_plan(self.model.market, self.rules.tie)
+        plan = second_price_plan(self.model.market, self.rules.tie, self.rules.delta_max)
         return multipliers(plan, self.rules.budget / self.rules.horizon, self.target)

@@ -13,7 +13,7 @@ from dynrl.agents.auctions.agent import BidAgent
 from dynrl.agents.auctions.draws import stream, uniform_at
 from dynrl.agents.auctions.pacing import slope_by_spend
 from dynrl.agents.auctions.spend_curve import check_curve, spend_curve
-from dynrl.agents.auctions.tuning import Objective, training_episodes, tune
+from dynrl.agents.auctions.tuning import Objective, expected_spend, training_episodes, tune
 from dynrl.auctions.bidder import Bidder, Request
 from dynrl.auctions.model import CampaignModel
 from dynrl.auctions.rules import AuctionRules
@@ -104,7 +104,7 @@ class ThrottlingConfig:
 
     Attributes:
         slope: ticks per unit of click probability when taking part; None to choose it by replay of the training rows.
-        initial: probability of taking part in the first slot.
+        initial: probability of taking part in the first slot; None for the one that spends evenly in the model.
         rate: relative step of the probability per slot.
         least: lower end of the probability.
         slots: times per episode that the probability moves.
@@ -113,7 +113,7 @@ class ThrottlingConfig:
     """
 
     slope: float | None = None
-    initial: float = 1.0
+    initial: float | None = None
     rate: float = 0.1
     least: float = 0.01
     slots: int = 40
@@ -126,7 +126,7 @@ class ThrottlingConfig:
             raise ConfigError(f"slope is {self.slope}, expected a positive number")
         if not 0 < self.rate < 1:
             raise ConfigError(f"rate is {self.rate}, expected a number in (0, 1)")
-        if not 0 < self.least <= self.initial <= 1:
+        if not 0 < self.least <= (1 if self.initial is None else self.initial) <= 1:
             raise ConfigError(
                 f"least is {self.least} and initial {self.initial}, expected 0 < least <= initial <= 1"
             )
@@ -143,7 +143,7 @@ class Throttling(BidAgent):
     to 16 times that: `learn` changes nothing.
 
     Source: Agarwal et al., "Budget pacing for targeted online advertisements at LinkedIn", KDD 2014 (10 % a step);
-    the coin is drawn per request.
+    the coin is drawn per request, and the first probability is planned rather than 1.
 
     Attributes:
         slope: ticks per unit of click probability in use.
@@ -154,14 +154,30 @@ class Throttling(BidAgent):
     @classmethod
     def make_bidder(cls, config: Any, model: CampaignModel, rules: AuctionRules) -> ThrottlingBidder:
         curve = spend_curve(config.curve, config.slots, rules)
-        slope = slope_by_spend(model, rules) if config.slope is None else config.slope
-        bidder = ThrottlingBidder(slope, config.initial, config.rate, config.least, curve, rules.delta_max)
-        if config.slope is not None:
+        given = config.slope is not None
+        slopes = [config.slope] if given else slope_by_spend(model, rules) * np.geomspace(1, 16, 24)
+        shares = [_initial(config, model, rules, slope) for slope in slopes]
+        bidder = ThrottlingBidder(slopes[0], shares[0], config.rate, config.least, curve, rules.delta_max)
+        if given:
             return bidder
-        grid = slope * np.geomspace(1, 16, 24)
-        episodes = training_episodes(model, rules)
-        return tune(bidder, "slope", grid, episodes, rules, objective=config.objective, ties="first").bidder
+        grid, episodes = np.stack([slopes, shares], 1), training_episodes(model, rules)
+        return tune(
+            bidder,
+            ("slope", "initial"),
+            grid,
+            episodes,
+            rules,
+            objective=config.objective,
+            ties="first",
+        ).bidder
 
     @property
     def slope(self) -> float:
         return float(self.bidder.slope)
+
+
+def _initial(config: ThrottlingConfig, model: CampaignModel, rules: AuctionRules, slope: float) -> float:
+    if config.initial is not None:
+        return config.initial
+    spend = expected_spend(model.market, slope * model.market.theta, rules)
+    return float(np.clip(rules.budget / rules.horizon / spend, config.least, 1.0)) if spend > 0 else 1.0

@@ -435,7 +435,7 @@ class FeedbackPolicy(EpisodePolicy):
             measured = self._wins / (self._first_t - t) / self.target
         else:
             measured = spent / self._clicks / self.target if self._clicks > 0 else 0.0
-        return min(max(1 - measured, -1.0), 1.0)
+        return max(1 - measured, -4.0)
 
     def _control(self, error: float) -> None:
         proportional, integral, derivative = self.gains
