@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,3 +164,7 @@ class Random(BidAgent):
         grid = np.concatenate([GRID, np.arange(310, 501, 10)])
         bidder, episodes = RandomBidder(0.0, rules.delta_max), training_episodes(model, rules)
         return tune(bidder, "upper", grid, episodes, rules, objective=config.objective).bidder
+
+    def own_bidder(self) -> RandomBidder:
+        bidder = self.make_bidder(self.config, self.model, self.rules)
+        return dataclasses.replace(bidder, seed=0 if self.seed is None else self.seed)

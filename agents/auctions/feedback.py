@@ -287,15 +287,15 @@ def _planned_slope(config: PIDConfig | WaterLevelConfig, model: CampaignModel, r
     by_budget, market = slope_by_spend(model, rules), model.market
     if config.measure == "spend" or config.target is None:
         return by_budget
-    win = win_rate_by_bid(market, rules)
+    target, win = config.target, win_rate_by_bid(market, rules)
 
     def excess(slope: float) -> float:
         bids = np.minimum(slope * market.theta, rules.delta_max)
         won = np.take_along_axis(win, bids.astype(np.int64), axis=1)
         if config.measure == "win_rate":
-            return float(market.share @ (market.theta_mass * won).sum(1)) - config.target
+            return float(market.share @ (market.theta_mass * won).sum(1)) - target
         clicks = float(market.share @ (market.theta_mass * market.theta * won).sum(1))
-        return expected_spend(market, bids, rules) - config.target * clicks
+        return expected_spend(market, bids, rules) - target * clicks
 
     low, high = by_budget * 1e-6, by_budget
     for _ in range(60):  # both figures rise with the slope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -170,6 +171,10 @@ class Throttling(BidAgent):
             objective=config.objective,
             ties="first",
         ).bidder
+
+    def own_bidder(self) -> ThrottlingBidder:
+        bidder = self.make_bidder(self.config, self.model, self.rules)
+        return dataclasses.replace(bidder, seed=0 if self.seed is None else self.seed)
 
     @property
     def slope(self) -> float:

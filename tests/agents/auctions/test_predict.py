@@ -79,6 +79,10 @@ def test_agents_that_draw_play_whole_episodes(made: Callable[..., Any], kind: An
         observation, _, done, _, info = env.step(action)
         spent += info["cost"]
     assert 0 < spent <= B
+    draws = [[kind(env, seed=seed).policy.bid(t, B, 0.05) for t in (T,)] for seed in (1, 1)]
+    assert draws[0] == draws[1]
+    one, other = (kind(env, seed=seed).policy for seed in (1, 2))
+    assert [one.bid(t, B, 0.05) for t in range(T, 0, -1)] != [other.bid(t, B, 0.05) for t in range(T, 0, -1)]
 
 
 def test_saved_agents_bid_the_same(made: Callable[..., Any], tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_bid_is_the_brute_force_one_and_never_above_value(
     assert bid <= value * theta
     assert best >= profit(min(int(value * theta), DELTA_MAX))  # truthful bidding never earns more
     with jax.enable_x64(True):
-        request = Request(*(np.int64(x) for x in (10, 1000)), np.float64(theta), np.int64(floor), np.int64(0))
+        request = Request(np.int64(10), np.int64(1000), np.float64(theta), np.int64(floor), np.int64(0))
         assert int(bidder.bid((), request)[0]) == bid
 
 

@@ -69,7 +69,7 @@ def test_counting_real_clicks_holds_the_target_when_theta_is_too_high(
     import dataclasses
 
     log = draw_log(200_000, 1)
-    boasted = AuctionLog(log.click, log.price, np.minimum(2 * log.theta, 1))
+    boasted = AuctionLog(log.click, log.price, np.minimum(2 * np.asarray(log.theta), 1))
     rules, target = AuctionRules(4000, 4000 * 30, 60), 400.0
     trusting: Any = TargetCPA(world(rules, model), target=target).bidder
     counting = dataclasses.replace(trusting, clicks_seen=True)

@@ -21,7 +21,14 @@ from dynrl.auctions.rules import AuctionRules
 def result(clicks: Any, wins: Any, cost: Any, budget: Any, auctions: Any = None) -> ReplayResult:
     columns = [np.asarray(column, np.int64) for column in (clicks, wins, cost)]
     played = np.full(len(columns[0]), 10) if auctions is None else np.asarray(auctions)
-    return ReplayResult(*columns, columns[0] * 0.5, played, np.asarray(budget, np.int64))
+    return ReplayResult(
+        columns[0],
+        columns[1],
+        columns[2],
+        np.multiply(columns[0], 0.5, dtype=np.float64),
+        played,
+        np.asarray(budget, np.int64),
+    )
 
 
 def test_figures_by_hand() -> None:
@@ -47,7 +54,8 @@ def worlds(draw: st.DrawFn) -> tuple[EpisodeArrays, AuctionRules]:
         rng.random(rows).round(2) * (rng.random(rows) < 0.9),
         np.where(rng.random(rows) < 0.3, rng.integers(0, 9, rows), 0).astype(np.int32),
     )
-    tie, pricing = draw(st.sampled_from(["win", "lose"])), draw(st.sampled_from(["second", "first"]))
+    tie: Any = draw(st.sampled_from(["win", "lose"]))
+    pricing: Any = draw(st.sampled_from(["second", "first"]))
     horizon = max(rows - 1, 1)
     return log.episodes(horizon), AuctionRules(horizon, draw(st.integers(1, 25)), 7, tie, pricing)
 
