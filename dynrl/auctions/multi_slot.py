@@ -13,8 +13,8 @@ import numpy as np
 
 __all__ = ["SlotOutcome", "cpa_score", "multi_slot", "multi_slot_numpy", "requests_in_order"]
 
-BLOCK = 128
-"""Requests that are settled together where no budget is near its end."""
+BLOCKS = (128, 16, 1)
+"""Requests that are settled together: as many as possible without a budget running short."""
 
 
 class SlotOutcome(NamedTuple):
@@ -107,7 +107,8 @@ def requests_in_order(
 ) -> tuple[SlotOutcome, Any]:
     """Hold the auctions of many requests in their order; bids are cut to the money that is left.
 
-    Blocks of requests in which no advertiser's money can run short are settled together; the others one by one.
+    A block of requests in which no advertiser's money can run short is settled at once. Otherwise it is cut into
+    smaller blocks, down to single requests: the outcome is that of one request after the other.
 
     Args:
         bids: `[A, R]`, what the advertisers wish to bid.
@@ -117,44 +118,49 @@ def requests_in_order(
     Returns:
         (outcome of every request, money left `[A]`, never negative).
     """
-    advertisers, count = bids.shape
-    slots = len(uniforms)
-    blocks = -(-count // BLOCK)
-    padding = ((0, 0), (0, blocks * BLOCK - count))
-    wishes = jnp.pad(bids, padding).reshape(advertisers, blocks, BLOCK).swapaxes(0, 1)
-    draws = jnp.pad(uniforms, padding).reshape(slots, blocks, BLOCK).swapaxes(0, 1)
-    numbers = jnp.arange(advertisers, dtype=jnp.int32)
+    count = bids.shape[1]
+    padding = ((0, 0), (0, -count % BLOCKS[0]))
+    numbers = jnp.arange(len(bids), dtype=jnp.int32)
 
     def hold(left: Any, wish: Any, draw: Any) -> tuple[Any, SlotOutcome]:
         outcome = multi_slot(jnp.minimum(wish, left[:, None]), draw, exposure, reserve, pricing)
         mine = outcome.winner.reshape(-1)[:, None] == numbers
         return jnp.where(mine, outcome.paid.reshape(-1)[:, None], 0.0).sum(0), outcome
 
-    def one_by_one(left: Any, wish: Any, draw: Any) -> tuple[Any, SlotOutcome]:
-        def single(left: Any, row: tuple) -> tuple[Any, SlotOutcome]:
-            wish, draw = row
-            spent, outcome = hold(left, wish[:, None], draw[:, None])
+    def settle(left: Any, wish: Any, draw: Any, sizes: tuple[int, ...]) -> tuple[SlotOutcome, Any]:
+        """All requests, in blocks of `sizes[0]`, which are cut into blocks of `sizes[1]` where necessary, and so on."""
+
+        def block(left: Any, rows: tuple) -> tuple[Any, SlotOutcome]:
+            wish, draw = rows
+            spent, outcome = hold(left, wish, draw)
             # Rounding may leave a debt of 1e-17 after the last payment.
-            return jnp.maximum(left - spent, 0.0), jax.tree.map(lambda leaf: leaf[..., 0], outcome)
+            after = jnp.maximum(left - spent, 0.0)
+            if len(sizes) == 1:
+                return after, outcome
+            # No bid would be cut where the largest one is still covered after all payments.
+            safe = (jnp.minimum(wish.max(1), left) <= left - spent).all()
+            return jax.lax.cond(
+                safe, lambda: (after, outcome), lambda: settle(left, wish, draw, sizes[1:])[::-1]
+            )
 
-        left, rows = jax.lax.scan(single, left, (wish.T, draw.T))
-        return left, jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), rows)
+        left, outcomes = jax.lax.scan(block, left, (_cut(wish, sizes[0]), _cut(draw, sizes[0])))
+        return jax.tree.map(_joined, outcomes), left
 
-    def block(left: Any, rows: tuple) -> tuple[Any, SlotOutcome]:
-        wish, draw = rows
-        spent, outcome = hold(left, wish, draw)
-        # Money never runs short where the largest bid is still covered after all payments: no bid would be cut.
-        largest = jnp.minimum(wish.max(1), left)
-        safe = (largest <= left - spent).all()
-        return jax.lax.cond(safe, lambda: (left - spent, outcome), lambda: one_by_one(left, wish, draw))
+    outcome, left = settle(
+        jnp.asarray(budgets, bids.dtype), jnp.pad(bids, padding), jnp.pad(uniforms, padding), BLOCKS
+    )
+    return jax.tree.map(lambda leaf: leaf[..., :count], outcome), left
 
-    left, outcomes = jax.lax.scan(block, jnp.asarray(budgets, bids.dtype), (wishes, draws))
 
-    def joined(leaf: Any) -> Any:
-        leaf = jnp.moveaxis(leaf, 0, -2)
-        return leaf.reshape(*leaf.shape[:-2], blocks * BLOCK)[..., :count]
+def _cut(rows: Any, size: int) -> Any:
+    """`[A, R]` as blocks `[R / size, A, size]`."""
+    return rows.reshape(len(rows), -1, size).swapaxes(0, 1)
 
-    return jax.tree.map(joined, outcomes), left
+
+def _joined(blocks: Any) -> Any:
+    """Blocks `[n, ..., size]` as `[..., n * size]`."""
+    moved = jnp.moveaxis(blocks, 0, -2)
+    return moved.reshape(*moved.shape[:-2], -1)
 
 
 def cpa_score(conversions: Any, cost: Any, target: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["best_rate", "single_steps_per_second", "slot_requests_per_second"]
+__all__ = ["best_rate", "single_steps_per_second", "slot_requests_per_second", "vector_auctions_per_second"]
 
 
 def best_rate(work: Callable[[], int], seconds: float = 1.0, least_repeats: int = 3) -> float:
@@ -43,6 +43,27 @@ def single_steps_per_second(
             if terminated or truncated:
                 env.reset()
         return steps
+
+    return best_rate(play, seconds)
+
+
+def vector_auctions_per_second(name: str, num_envs: int, seconds: float = 1.0) -> float:
+    """Auctions per second of `num_envs` environments in one compiled step (`dynrl.VectorEnv` with NumPy in and out); a
+    step of `dynrl/Pacing-v0` is a whole slot of auctions."""
+    import dynrl
+    from dynrl.registry import make_functional
+
+    world = make_functional(name)
+    env = dynrl.VectorEnv(world, num_envs)
+    env.reset(seed=0)
+    paces = name == "dynrl/Pacing-v0"
+    actions = np.full((num_envs, 1), 1.0 if paces else 60.0, np.float32)
+    auctions = num_envs * (world.auctions_per_slot if paces else 1)  # type: ignore[attr-defined]
+
+    def play() -> int:
+        for _ in range(20):
+            env.step(actions)
+        return 20 * auctions
 
     return best_rate(play, seconds)
 

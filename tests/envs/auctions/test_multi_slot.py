@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynrl.auctions.multi_slot import BLOCK, cpa_score, multi_slot, multi_slot_numpy, requests_in_order
+from dynrl.auctions.multi_slot import BLOCKS, cpa_score, multi_slot, multi_slot_numpy, requests_in_order
 
 ALWAYS = np.zeros((2, 1))
 compiled = jax.jit(multi_slot, static_argnames="pricing")
@@ -129,7 +129,7 @@ def sequential(bids, budgets, uniforms, exposure, reserve, pricing):
 @pytest.mark.parametrize("wealth", [0.0, 2.0, 30.0, 1e6])
 def test_budgets_run_out_in_request_order(pricing, wealth):
     rng = np.random.default_rng(int(wealth))
-    count = 3 * BLOCK + 17
+    count = 3 * BLOCKS[0] + 17
     bids = rng.integers(0, 40, (6, count)) / 8.0  # eighths add up without rounding
     budgets, uniforms = wealth * np.arange(1, 7), rng.random((2, count))
     exposure = np.array([0.9, 0.6])
