@@ -1,0 +1,1 @@
+"""Surrogates, controllers and personalisation of agent-based models."""

@@ -1,0 +1,81 @@
+"""The contract of an agent-based model: what surrogates, controllers and personalisation may rely on."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+__all__ = ["AgentBasedModel", "Intervention", "Stepped"]
+
+Array = Any  # numpy.ndarray or jax.Array
+
+
+class Intervention(NamedTuple):
+    """What was done to the model before a step, as whole agents or molecules.
+
+    Attributes:
+        amount: per control channel `[m]`, after rounding and limits (removed positive, added negative, inflow positive).
+        saturated: whether a channel was cut to what was there `[]` bool.
+    """
+
+    amount: Array
+    saturated: Array
+
+
+class Stepped(NamedTuple):
+    """One step.
+
+    Attributes:
+        state: the next microstate, any pytree.
+        macro: macrostate after the step `[n]`, float.
+        intervention: what was done before it.
+        overflow: births or inflows cancelled for want of room in this step `[]` int32; 0 in a healthy run.
+    """
+
+    state: Any
+    macro: Array
+    intervention: Intervention
+    overflow: Array
+
+
+@runtime_checkable
+class AgentBasedModel(Protocol):
+    """A stochastic model of many agents, written as pure functions of arrays (JAX, `vmap`-able over everything).
+
+    Static settings (grid, capacities, rule variant) are attributes of the model, a frozen hashable dataclass; rates and
+    other constants are `params`, a pytree whose leaves may differ between patients. Attributes:
+
+        macro_names: names of the macrostate's components, e.g. `("wolves", "sheep", "grass")`.
+        macro_scale: typical size of each component `[n]`, for surrogates and observations.
+        control_names: names of the control channels, e.g. `("sheep", "wolves")`.
+        control_low, control_high: bounds of each channel `[m]`.
+
+    A control `u` `[m]` is a real-valued command per step; what it means (a fraction removed, an inflow) is the model's
+    matter, and rounding to whole agents happens inside.
+    """
+
+    macro_names: tuple[str, ...]
+    macro_scale: tuple[float, ...]
+    control_names: tuple[str, ...]
+    control_low: tuple[float, ...]
+    control_high: tuple[float, ...]
+
+    def default_params(self) -> Any:
+        """Rates and constants, a pytree of NumPy scalars and arrays."""
+        ...
+
+    def init(self, key: Array, params: Any) -> Any:
+        """A random first microstate."""
+        ...
+
+    def step(self, state: Any, u: Array, key: Array, params: Any) -> Stepped:
+        """Intervene by `u` `[m]`, then let every agent act once."""
+        ...
+
+    def macro(self, state: Any) -> Array:
+        """Macrostate `[n]` of a microstate."""
+        ...
+
+    def edited(self, state: Any, macro: Array, params: Any, key: Array) -> Any:
+        """The microstate changed as little as needed to have the macrostate `macro` `[n]` (rounded to whole agents) under
+        `params`: random agents and patches are added or removed."""
+        ...

@@ -1,0 +1,1 @@
+"""Agent-based models of patients as environments."""
