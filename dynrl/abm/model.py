@@ -13,7 +13,8 @@ class Intervention(NamedTuple):
     """What was done to the model before a step, as whole agents or molecules.
 
     Attributes:
-        amount: per control channel `[m]`, after rounding and limits (removed positive, added negative, inflow positive).
+        amount: per control channel `[m]`, after rounding and limits; what is removed is positive, what is added
+            negative, inflow positive.
         saturated: whether a channel was cut to what was there `[]` bool.
     """
 
@@ -76,6 +77,6 @@ class AgentBasedModel(Protocol):
         ...
 
     def edited(self, state: Any, macro: Array, params: Any, key: Array) -> Any:
-        """The microstate changed as little as needed to have the macrostate `macro` `[n]` (rounded to whole agents) under
+        """The microstate changed as little as needed to have the macrostate `macro` `[n]` (in whole agents) under
         `params`: random agents and patches are added or removed."""
         ...
