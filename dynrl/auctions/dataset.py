@@ -31,6 +31,11 @@ class AuctionData:
             generated auctions.
         format: of the log; None to tell it from the content.
         test_log: path of the held-out auctions; None to split `log`.
+        click_log: clicks that belong to a raw iPinYou impression log.
+        advertiser: AuctionNet: whose rows.
+        columns: Parquet and Arrow: which column of the table is what, e.g. `{click: clicked, price: paid}`.
+        clicks: `"strict"` expects 0 or 1, `"binary"` takes larger counts as 1.
+        sort: put the rows in order of time.
         info: path of an `info.json` with the training statistics of the published experiments; None to count `log`.
         held_out_days: calendar days held out at the end; None for a share of the rows.
         held_out: share of the rows held out at the end, where there are no days to go by.
@@ -51,6 +56,11 @@ class AuctionData:
     log: str | None = None
     format: str | None = None
     test_log: str | None = None
+    click_log: str | None = None
+    advertiser: int | None = None
+    columns: dict[str, str] | None = None
+    clicks: Literal["strict", "binary"] = "strict"
+    sort: bool = False
     info: str | None = None
     held_out_days: int | None = None
     held_out: float = 0.3
@@ -150,6 +160,11 @@ def _read(settings: AuctionData, path: str) -> AuctionLog:
         expanded,
         settings.format,  # type: ignore[arg-type]
         features=HashedFeatures(settings.hash_bits),
+        click_log=settings.click_log,
+        advertiser=settings.advertiser,
+        columns=settings.columns,
+        clicks=settings.clicks,
+        sort=settings.sort,
         delta_max=settings.delta_max,
         above=settings.above,
         on_bad=settings.on_bad,
