@@ -16,6 +16,7 @@ from __future__ import annotations
 import bisect
 import json
 import math
+import os
 import shutil
 from os import PathLike
 from pathlib import Path
@@ -57,7 +58,7 @@ class BidPolicy:
         raise NotImplementedError
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> BidPolicy:
+    def from_arrays(cls, arrays: dict[str, Any]) -> BidPolicy:
         """The policy of which `arrays()` gave `arrays`."""
         return cls(**{name: array[()] if array.ndim == 0 else array for name, array in arrays.items()})
 
@@ -89,9 +90,14 @@ class BidPolicy:
         """Write one `.npz` file (arrays only, no pickle) that `load` reads; returns its path."""
         target = Path(path).with_suffix(".npz")
         header = json.dumps({"format": FORMAT, "kind": self.kind})
-        arrays = {name: np.asarray(value) for name, value in self.arrays().items()}
-        with open(target, "wb") as file:
-            np.savez(file, policy_header=np.frombuffer(header.encode(), np.uint8), **arrays)
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in self.arrays().items()}
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(file, policy_header=np.frombuffer(header.encode(), np.uint8), **arrays)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
         return target
 
     def export(self, folder: str | PathLike[str]) -> Path:
@@ -635,3 +641,190 @@ class DrlbPolicy(EpisodePolicy):
             int(arrays["slots"]),
             int(arrays["delta_max"]),
         )
+
+
+class ScaledPolicy(EpisodePolicy):
+    """A plan that is known for `1 <= t <= horizon` and `0 <= b <= budget`, used at any (t, b).
+
+    `scale` says how: `"map_action"` bids what is best at the known point of the same ratio b / t; `"segment"` cuts a
+    long episode into episodes of `horizon` auctions, each with an equal share of the money left; `"map_value"` adds up
+    the worth of single ticks at the points of the same ratio (Cai et al., WSDM 2017, section 3.3). Inside the known
+    range the first and the last bid by the plan itself. `tie_ticks` more are bid (1 where ties lose).
+    """
+
+    def __init__(self, horizon: int, budget: int, delta_max: int, scale: str, tie_ticks: int) -> None:
+        super().__init__(delta_max)
+        self.horizon, self.budget, self.tie_ticks = int(horizon), int(budget), int(tie_ticks)
+        self.scale = str(scale)
+        if self.scale not in ("map_action", "segment", "map_value"):
+            raise TypeError(f"scale is {scale!r}, expected 'map_action', 'segment' or 'map_value'")
+        self._segments = self._reserve = 0
+
+    def best_price(self, t: int, b: int, theta: float) -> int:
+        """Largest price worth paying at a known point (t up to `horizon` + 1)."""
+        raise NotImplementedError
+
+    def marginals(self, t: int, cells: np.ndarray) -> np.ndarray:
+        """Worth of one tick more with `t` auctions to come and `cells` `[P]` ticks left."""
+        raise NotImplementedError
+
+    def wanted(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        if self.scale == "map_action":
+            return self._mapped_action(t, b, theta) + self.tie_ticks
+        if self.scale == "map_value":
+            return self._mapped_value(t, b, theta) + self.tie_ticks
+        return super().wanted(t, b, theta, floor, segment)
+
+    def begin(self, t: int, b: int) -> None:
+        self._segments = 0
+
+    def paced(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        segments = -(-t // self.horizon)
+        if segments != self._segments:
+            self._segments, self._reserve = segments, b - b // segments
+        left = max(b - self._reserve, 0)
+        return self._mapped_action(t - (segments - 1) * self.horizon, left, theta) + self.tie_ticks
+
+    def _mapped_action(self, t: int, b: int, theta: float) -> int:
+        if t > self.horizon:
+            t, b = self.horizon, b * self.horizon // t
+        if b > self.budget:
+            t, b = max(t * self.budget // b, 1), self.budget
+        return self.best_price(t, b, theta)
+
+    def _mapped_value(self, t: int, b: int, theta: float) -> int:
+        t -= 1
+        if t <= self.horizon and b <= self.budget:
+            return self.best_price(t + 1, b, theta)
+        up, down = (self.horizon, t) if self.horizon * b <= self.budget * t else (self.budget, b)
+        cells = np.arange(b - 1, b - 1 - min(b, self.delta_max), -1) * up // down
+        worth = self.marginals(min(t * up // down, self.horizon), np.minimum(cells, self.budget - 1))
+        return int(np.searchsorted(np.cumsum(worth), theta, side="right"))
+
+
+class TablePolicy(ScaledPolicy):
+    """Bids from the worth U `[horizon + 1, cells]` of every purse: the largest δ with theta + U(t-1, b-δ) >= U(t-1, b).
+
+    `cells` may exceed `budget` + 1.
+    """
+
+    kind = "table"
+
+    def __init__(
+        self, worth: np.ndarray, budget: int, delta_max: int, scale: str = "map_action", tie_ticks: int = 0
+    ) -> None:
+        self.worth = np.ascontiguousarray(worth)
+        super().__init__(len(self.worth) - 1, budget, delta_max, scale, tie_ticks)
+        self._cells = self.worth.shape[1]
+        self._flat = memoryview(self.worth.reshape(-1))
+        self._reach = 1 << (self.delta_max.bit_length() - 1)
+
+    def best_price(self, t: int, b: int, theta: float) -> int:
+        flat, last = self._flat, (t - 1) * self._cells + b
+        here, limit = flat[last], min(b, self.delta_max)
+        best, reach = 0, self._reach
+        while reach:
+            price = best + reach
+            if price <= limit and theta + flat[last - price] - here >= 0:
+                best = price
+            reach >>= 1
+        return best
+
+    def marginals(self, t: int, cells: np.ndarray) -> np.ndarray:
+        row = self.worth[t]
+        return row[cells + 1] - row[cells]
+
+    def arrays(self) -> dict[str, Any]:
+        return {
+            "worth": self.worth[:, : self.budget + 1],
+            "budget": self.budget,
+            "delta_max": self.delta_max,
+            "scale": self.scale,
+            "tie_ticks": self.tie_ticks,
+        }
+
+
+class DifferencePolicy(ScaledPolicy):
+    """`TablePolicy` in little memory: the worth of each tick in float32, each row only up to its saturation.
+
+    Row t holds D(t, 0), ..., in `marginal[start[t]:start[t + 1]]`, and D is 0 beyond. Bids differ from `TablePolicy`
+    where rounding decides.
+    """
+
+    kind = "differences"
+
+    def __init__(
+        self,
+        marginal: np.ndarray,
+        start: np.ndarray,
+        budget: int,
+        delta_max: int,
+        scale: str = "map_action",
+        tie_ticks: int = 0,
+    ) -> None:
+        super().__init__(len(start) - 2, budget, delta_max, scale, tie_ticks)
+        self.marginal, self.start = np.asarray(marginal), np.asarray(start)
+        self._start = self.start.tolist()
+
+    @classmethod
+    def from_table(cls, policy: TablePolicy) -> DifferencePolicy:
+        """The compact form of a policy."""
+        rows = policy.worth[:, : policy.budget + 1]
+        ends = [int(np.searchsorted(row, row[-1])) for row in rows]
+        parts = [np.diff(row[: end + 1]).astype(np.float32) for row, end in zip(rows, ends, strict=True)]
+        start = np.concatenate([[0], np.cumsum(ends)])
+        return cls(
+            np.concatenate(parts), start, policy.budget, policy.delta_max, policy.scale, policy.tie_ticks
+        )
+
+    def best_price(self, t: int, b: int, theta: float) -> int:
+        start, end = self._start[t - 1], self._start[t]
+        known = min(b, end - start)
+        lowest = max(b - self.delta_max, 0)
+        if known <= lowest:
+            return b - lowest  # every tick that can be spent is beyond saturation, and free
+        spent = self.marginal[start + lowest : start + known][::-1].cumsum(dtype=np.float64)
+        return b - known + int(spent.searchsorted(theta, "right"))
+
+    def marginals(self, t: int, cells: np.ndarray) -> np.ndarray:
+        start, end = self._start[t], self._start[t + 1]
+        known = cells < end - start
+        return np.where(known, self.marginal[np.where(known, start + cells, 0)], 0.0)
+
+    def arrays(self) -> dict[str, Any]:
+        return {
+            "marginal": self.marginal,
+            "start": self.start,
+            "budget": self.budget,
+            "delta_max": self.delta_max,
+            "scale": self.scale,
+            "tie_ticks": self.tie_ticks,
+        }
+
+
+class FirstPricePolicy(BidPolicy):
+    """The bid a <= b that maximises `win[a] (theta + U(t-1, b-a) - U(t-1, b))`, the smallest of several.
+
+    `worth` is U `[horizon, cells]` and `win` `[segments, delta_max + 1]` the chance to win with each bid. Episodes are
+    no longer, and purses no larger, than the table.
+    """
+
+    kind = "first_price"
+
+    def __init__(self, worth: np.ndarray, win: np.ndarray, budget: int) -> None:
+        super().__init__(np.shape(win)[1] - 1)
+        self.worth, self.win, self.budget = np.asarray(worth), np.asarray(win), int(budget)
+        self._width = self.delta_max + 1
+
+    def wanted(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        if t > len(self.worth) or b > self.budget:
+            raise ValueError(
+                f"(t, b) = ({t}, {b}) is outside the table, which has t <= {len(self.worth)} and b <= {self.budget}"
+            )
+        row = self.worth[t - 1]
+        lowest = max(b - self.delta_max, 0)
+        left = row[lowest : b + 1][::-1]
+        return int((self.win[segment, : b + 1 - lowest] * (theta + left - left[0])).argmax())
+
+    def arrays(self) -> dict[str, Any]:
+        return {"worth": self.worth[:, : self.budget + 1], "win": self.win, "budget": self.budget}
