@@ -152,7 +152,7 @@ class Agent:
             self.num_timesteps = 0
             self.last_observation = None
         end = self.num_timesteps + int(total_timesteps)
-        driver = _Callbacks(self, callback)
+        driver = Callbacks(self, callback)
         driver.start({"self": self, "total_timesteps": end})
         with Progress(int(total_timesteps), "steps", shown=progress_bar) as progress:
             while self.num_timesteps < end:
@@ -334,7 +334,7 @@ def _class_name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-class _Callbacks:
+class Callbacks:
     """Drives callables and SB3 callbacks through one run of `learn`; imports nothing unless one is SB3's."""
 
     def __init__(self, agent: Agent, callback: Any) -> None:

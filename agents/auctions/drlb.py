@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynrl.agent import Transition, _Callbacks
+from dynrl.agent import Callbacks, Transition
 from dynrl.agents.auctions.agent import BidAgent
 from dynrl.agents.auctions.drlb_slots import features
 from dynrl.agents.auctions.drlb_training import RANGE, Learner, World, make_learner, make_world, train
@@ -272,7 +272,7 @@ class DRLB(BidAgent):
             self.num_timesteps = 0
         size = self.config.slots * self.config.parallel
         end = self.num_timesteps + int(total_timesteps)
-        driver = _Callbacks(self, callback)
+        driver = Callbacks(self, callback)
         driver.start({"self": self, "total_timesteps": end})
         with Progress(int(total_timesteps), "slots", shown=progress_bar) as progress:
             while self.num_timesteps < end:

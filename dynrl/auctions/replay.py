@@ -24,11 +24,11 @@ __all__ = ["ReplayResult", "Trace", "replay", "settle", "sweep"]
 
 
 class Trace(NamedTuple):
-    """Every auction of a replay, leaves `[T, E]`: ticks bid, whether won, ticks paid."""
+    """Every auction of a replay, leaves `[T, E]`: ticks bid (int32), whether won, ticks paid (int32)."""
 
-    bid: NDArray[np.int32]
-    won: NDArray[np.bool_]
-    cost: NDArray[np.int32]
+    bid: Any
+    won: Any
+    cost: Any
 
 
 @dataclass(frozen=True, eq=False)
