@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["AgentBasedModel", "Intervention", "Stepped"]
+__all__ = ["AgentBasedModel", "GrowingModel", "Intervention", "Stepped"]
 
 Array = Any  # numpy.ndarray or jax.Array
 
@@ -79,4 +79,13 @@ class AgentBasedModel(Protocol):
     def edited(self, state: Any, macro: Array, params: Any, key: Array) -> Any:
         """The microstate changed as little as needed to have the macrostate `macro` `[n]` (in whole agents) under
         `params`: random agents and patches are added or removed."""
+        ...
+
+
+@runtime_checkable
+class GrowingModel(AgentBasedModel, Protocol):
+    """A model of fixed capacity that can be built anew with more room, when a run has overflowed."""
+
+    def grown(self) -> GrowingModel:
+        """The same model with twice the capacity; it compiles anew."""
         ...
