@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any, Literal
 
@@ -20,6 +17,7 @@ from dynrl.agents.bandits.simulation import Simulation, SimulationResult, simula
 from dynrl.agents.bandits.single_run import single_run
 from dynrl.bandits import ActionSet, DLBSystem
 from dynrl.bench import Figure
+from dynrl.bench.one_core import alone_on_one_core
 
 
 def figures(quick: bool) -> Iterator[Figure]:
@@ -152,18 +150,6 @@ def cpu_microseconds(work: Callable[[], object], count: int) -> float:
     started = time.process_time()
     work()
     return (time.process_time() - started) / count * 1e6
-
-
-def alone_on_one_core(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function` returns in a fresh process that may use one core only."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=use_one_core) as executor:
-        return executor.submit(function, *arguments).result()
-
-
-def use_one_core() -> None:
-    """Binds this process to the last core it may use, before XLA counts them."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def memory_figure(runs: int = 64, horizon: int = 1_000_000) -> Figure:
