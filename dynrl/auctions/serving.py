@@ -643,6 +643,15 @@ class DrlbPolicy(EpisodePolicy):
         )
 
 
+def to_plan(t: int, b: int, horizon: int, budget: int) -> tuple[int, int]:
+    """(t, b) itself where `t <= horizon` and `b <= budget`, else a point of that range with the same ratio b / t."""
+    if t > horizon:
+        t, b = horizon, b * horizon // t
+    if b > budget:
+        t, b = max(t * budget // b, 1), budget
+    return t, b
+
+
 class ScaledPolicy(EpisodePolicy):
     """A plan that is known for `1 <= t <= horizon` and `0 <= b <= budget`, used at any (t, b).
 
@@ -686,11 +695,7 @@ class ScaledPolicy(EpisodePolicy):
         return self._mapped_action(t - (segments - 1) * self.horizon, left, theta) + self.tie_ticks
 
     def _mapped_action(self, t: int, b: int, theta: float) -> int:
-        if t > self.horizon:
-            t, b = self.horizon, b * self.horizon // t
-        if b > self.budget:
-            t, b = max(t * self.budget // b, 1), self.budget
-        return self.best_price(t, b, theta)
+        return self.best_price(*to_plan(t, b, self.horizon, self.budget), theta)
 
     def _mapped_value(self, t: int, b: int, theta: float) -> int:
         t -= 1
@@ -716,7 +721,9 @@ class TablePolicy(ScaledPolicy):
         self.worth = np.ascontiguousarray(worth)
         super().__init__(len(self.worth) - 1, budget, delta_max, scale, tie_ticks)
         self._cells = self.worth.shape[1]
-        self._flat = memoryview(self.worth.reshape(-1))
+        self._flat = self.worth.reshape(
+            -1
+        ).data  # one number of a memoryview is quicker to read than of an array
         self._reach = 1 << (self.delta_max.bit_length() - 1)
 
     def best_price(self, t: int, b: int, theta: float) -> int:
@@ -805,8 +812,8 @@ class DifferencePolicy(ScaledPolicy):
 class FirstPricePolicy(BidPolicy):
     """The bid a <= b that maximises `win[a] (theta + U(t-1, b-a) - U(t-1, b))`, the smallest of several.
 
-    `worth` is U `[horizon, cells]` and `win` `[segments, delta_max + 1]` the chance to win with each bid. Episodes are
-    no longer, and purses no larger, than the table.
+    `worth` is U `[horizon, cells]` and `win` `[segments, delta_max + 1]` the chance to win with each bid. Outside the
+    table the bid is that of the point with the same ratio b / t.
     """
 
     kind = "first_price"
@@ -817,10 +824,7 @@ class FirstPricePolicy(BidPolicy):
         self._width = self.delta_max + 1
 
     def wanted(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
-        if t > len(self.worth) or b > self.budget:
-            raise ValueError(
-                f"(t, b) = ({t}, {b}) is outside the table, which has t <= {len(self.worth)} and b <= {self.budget}"
-            )
+        t, b = to_plan(t, b, len(self.worth), self.budget)
         row = self.worth[t - 1]
         lowest = max(b - self.delta_max, 0)
         left = row[lowest : b + 1][::-1]
@@ -828,3 +832,27 @@ class FirstPricePolicy(BidPolicy):
 
     def arrays(self) -> dict[str, Any]:
         return {"worth": self.worth[:, : self.budget + 1], "win": self.win, "budget": self.budget}
+
+
+class BlindTablePolicy(TablePolicy):
+    """`TablePolicy` for a request of click probability `theta_avg`, whatever the request."""
+
+    kind = "blind_table"
+
+    def __init__(
+        self,
+        worth: np.ndarray,
+        budget: int,
+        delta_max: int,
+        theta_avg: float,
+        scale: str = "map_action",
+        tie_ticks: int = 0,
+    ) -> None:
+        super().__init__(worth, budget, delta_max, scale, tie_ticks)
+        self.theta_avg = float(theta_avg)
+
+    def wanted(self, t: int, b: int, theta: float, floor: int, segment: int) -> float:
+        return super().wanted(t, b, self.theta_avg, floor, segment)
+
+    def arrays(self) -> dict[str, Any]:
+        return super().arrays() | {"theta_avg": self.theta_avg}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from dynrl.auctions.bidder import Bidder, Request
 from dynrl.auctions.serving import ScaledPolicy
 from dynrl.auctions.value.marginals import Marginals, TableMarginals
+from dynrl.auctions.value.scaling import quotient, to_plan, whole
 from dynrl.auctions.value.tables import ValueTable
 
 __all__ = ["MapActionBidder", "MapValueBidder", "Scale", "SegmentBidder", "SegmentMemory", "table_bidder"]
@@ -36,7 +37,9 @@ class MapActionBidder(Bidder):
     tie_ticks: Any = 0
 
     def bid(self, memory: Any, request: Request) -> tuple[Any, Any]:
-        return _mapped_action(self.marginals, *_whole(request), request.theta) + self.tie_ticks, memory
+        return self.marginals.best_price(
+            *to_plan(*whole(request), self.marginals), request.theta
+        ) + self.tie_ticks, memory
 
     def serving(self) -> ScaledPolicy:
         return self.marginals.serving("map_action", self.tie_ticks)
@@ -59,15 +62,15 @@ class MapValueBidder(Bidder):
     tie_ticks: Any = 0
 
     def bid(self, memory: Any, request: Request) -> tuple[Any, Any]:
-        plan, (t, b) = self.marginals, _whole(request)
+        plan, (t, b) = self.marginals, whole(request)
         after = t - 1
         inside = (after <= plan.horizon) & (b <= plan.budget)
         inner = plan.best_price(jnp.where(inside, t, 1), jnp.where(inside, b, 0), request.theta)
         long = plan.horizon * b <= plan.budget * after
         up, down = jnp.where(long, plan.horizon, plan.budget), jnp.maximum(jnp.where(long, after, b), 1)
         prices = jnp.arange(1, plan.delta_max + 1)
-        cells = _quotient(jnp.maximum(b - prices, 0) * up, down)
-        row = jnp.clip(_quotient(after * up, down), 0, plan.horizon)
+        cells = quotient(jnp.maximum(b - prices, 0) * up, down)
+        row = jnp.clip(quotient(after * up, down), 0, plan.horizon)
         spent = jnp.cumsum(plan.marginal(row, jnp.clip(cells, 0, plan.budget - 1)))
         outer = jnp.sum((prices <= b) & (spent <= request.theta))
         return jnp.where(inside, inner, outer) + self.tie_ticks, memory
@@ -109,13 +112,14 @@ class SegmentBidder(Bidder):
         return SegmentMemory(zero, zero)
 
     def bid(self, memory: SegmentMemory, request: Request) -> tuple[Any, SegmentMemory]:
-        t, b = _whole(request)
+        t, b = whole(request)
         horizon = self.marginals.horizon
-        segments = -_quotient(-t, horizon)
+        segments = -quotient(-t, horizon)
         begins = segments != memory.segments
-        reserve = jnp.where(begins, b - _quotient(b, segments), memory.reserve)
+        reserve = jnp.where(begins, b - quotient(b, segments), memory.reserve)
         left = jnp.maximum(b - reserve, 0)
-        bid = _mapped_action(self.marginals, t - (segments - 1) * horizon, left, request.theta)
+        t, left = to_plan(t - (segments - 1) * horizon, left, self.marginals)
+        bid = self.marginals.best_price(t, left, request.theta)
         return bid + self.tie_ticks, SegmentMemory(segments, reserve)
 
     def serving(self) -> ScaledPolicy:
@@ -146,24 +150,3 @@ def scaled_bidder(marginals: Marginals, scale: str, tie: str) -> Bidder:
     if scale not in _BIDDERS:
         raise ValueError(f"scale is {scale!r}, expected one of {', '.join(sorted(_BIDDERS))}")
     return _BIDDERS[scale](marginals, 1 if tie == "lose" else 0)
-
-
-def _whole(request: Request) -> tuple[Any, Any]:
-    return jnp.asarray(request.t_left, jnp.int64), jnp.asarray(request.b_left, jnp.int64)
-
-
-def _mapped_action(plan: Marginals, t: Any, b: Any, theta: Any) -> Any:
-    long = t > plan.horizon
-    b = jnp.where(long, _quotient(b * plan.horizon, t), b)
-    t = jnp.where(long, plan.horizon, t)
-    rich = b > plan.budget
-    t = jnp.where(rich, jnp.maximum(_quotient(t * plan.budget, b), 1), t)
-    return plan.best_price(t, jnp.where(rich, plan.budget, b), theta)
-
-
-def _quotient(a: Any, b: Any) -> Any:
-    """floor(a / b) of whole numbers below 2^53, by floating-point division, which runs in vectors.
-
-    Correct: a quotient is either whole, and then exact, or further from a whole number than rounding reaches.
-    """
-    return jnp.floor(jnp.asarray(a, jnp.float64) / b).astype(jnp.int64)

@@ -66,7 +66,7 @@ def evaluate_policy(table: ValueTable, market: Market) -> ValueTable:
     """The value in `market` of bidding by the rule of section 5 from a (second-price) table, e.g. RLB's from
     `value_table(market.blind(), ...)`.
 
-    The policy is one step of improvement on the blind one, so `V_blind <= W <= V*` at every (t, b), whatever the market.
+    The policy is one step of improvement on the blind one, so `V_blind <= W <= V*` everywhere, in any market.
     """
     return evaluate_bidder(
         table_bidder(table),

@@ -13,12 +13,13 @@ import numpy as np
 from dynrl.auctions.bidder import Bidder, Request
 from dynrl.auctions.market import Market
 from dynrl.auctions.serving import FirstPricePolicy
-from dynrl.auctions.value.kernel import FAR_BELOW
+from dynrl.auctions.value.kernel import FAR_BELOW, folded, padded_cells, tile_size
+from dynrl.auctions.value.scaling import to_plan, whole
 from dynrl.auctions.value.tables import ValueTable, check_problem
 
 __all__ = ["FirstPriceBidder", "first_price_bidder", "first_price_table", "win_rates"]
 
-TILE, BLOCK = 256, 4
+BLOCK = 16
 
 
 def win_rates(market: Market, tie: str = "win") -> np.ndarray:
@@ -51,15 +52,13 @@ def first_price_table(
     with jax.enable_x64(True):
         wins = win_rates(market, tie)
         wins = np.pad(wins, ((0, 0), (0, -wins.shape[1] % BLOCK)))
-        cells = -(-(budget + 1) // TILE) * TILE
         rows = _solve(
             wins,
             value_per_click * market.theta,
             market.share[:, None] * market.theta_mass,
             (float(discount), float(cost_weight)),
             int(horizon),
-            cells,
-            market.delta_max,
+            padded_cells(budget, 1),
         )
     return ValueTable(
         rows,
@@ -80,19 +79,24 @@ class FirstPriceBidder(Bidder):
     Attributes:
         worth: `[T + 1, cells]`, U of `ValueTable.worth`.
         win: `[S, delta_max + 1]`, the chance M that each bid wins, per segment.
-        budget: B, the largest purse. Episodes must fit into the table.
+        budget: B, the largest purse. Outside the table the bid is that of the point with the same ratio b / t.
     """
 
     worth: Any
     win: Any
     budget: Any
 
+    @property
+    def horizon(self) -> int:
+        """T, the longest episode in the table."""
+        return self.worth.shape[0] - 1
+
     def bid(self, memory: Any, request: Request) -> tuple[Any, Any]:
         bids = jnp.arange(self.win.shape[1])
-        row = self.worth[request.t_left - 1]
-        left = row[jnp.maximum(request.b_left - bids, 0)]
+        t, b = to_plan(*whole(request), self)
+        left = self.worth[t - 1, jnp.maximum(b - bids, 0)]
         gain = self.win[request.segment] * (request.theta + left - left[0])
-        return jnp.argmax(jnp.where(bids <= request.b_left, gain, -jnp.inf)), memory
+        return jnp.argmax(jnp.where(bids <= b, gain, -jnp.inf)), memory
 
     def serving(self) -> FirstPricePolicy:
         return FirstPricePolicy(np.asarray(self.worth)[:-1], np.asarray(self.win), int(self.budget))
@@ -108,45 +112,55 @@ def first_price_bidder(
 
 @partial(
     jax.jit,
-    static_argnames=("horizon", "cells", "delta_max"),
+    static_argnames=("horizon", "cells"),
     compiler_options={"xla_cpu_prefer_vector_width": "512"},
 )
-def _solve(wins: Any, value: Any, mass: Any, numbers: Any, horizon: int, cells: int, delta_max: int) -> Any:
+def _solve(wins: Any, value: Any, mass: Any, numbers: Any, horizon: int, cells: int) -> Any:
+    """Rows `[horizon + 1, cells]`; `wins` `[S, P]` with P in whole blocks, `value` and `mass` `[S, K]`."""
     discount, cost_weight = numbers
-    pad = wins.shape[1]
-    largest = value.max()
-    ticks = jnp.arange(cells, dtype=jnp.float64)
+    segments, pad = wins.shape
     atoms = value.shape[1]
+    tile = tile_size(cells, 1)
+    ticks = jnp.arange(cells, dtype=jnp.float64)
 
-    def tile_gain(row: Any, low: Any) -> Any:
-        here = jax.lax.dynamic_slice(row, (low,), (TILE,))
+    def best_gain(row: Any, low: Any, value: Any, chances: Any) -> Any:
+        """Of one atom in the cells from position `low` on, `[tile]`."""
 
         def worthwhile(carry: Any) -> Any:
-            index, _ = carry
-            left = jax.lax.dynamic_slice(row, (low - index * BLOCK,), (TILE,))
-            return (index * BLOCK < pad) & ((left - here).max() + largest > 0)
+            block, _ = carry
+            here, left = _read(row, low, tile), _read(row, low - block * BLOCK, tile)
+            return (block * BLOCK < pad) & (folded(left - here, jnp.maximum).max() + value > 0)
 
         def add_block(carry: Any) -> Any:
-            index, best = carry
-            window = jax.lax.dynamic_slice(row, (low - index * BLOCK - BLOCK + 1,), (TILE + BLOCK - 1,))
-            chance = jax.lax.dynamic_slice(wins, (0, index * BLOCK), (len(wins), BLOCK))
+            block, best = carry
+            window = _read(row, low - block * BLOCK - BLOCK + 1, tile + BLOCK - 1)
+            chance = _read(chances, block * BLOCK, BLOCK)
+            base = value - _read(row, low, tile)
             for bid in range(BLOCK):
-                at = BLOCK - 1 - bid
-                change = jax.lax.slice_in_dim(window, at, at + TILE) - here
-                best = jnp.maximum(best, chance[:, bid, None, None] * (value[..., None] + change))
-            return index + 1, best
+                left = jax.lax.slice_in_dim(window, BLOCK - 1 - bid, BLOCK - 1 - bid + tile)
+                best = jnp.maximum(best, chance[bid] * (base + left))
+            return block + 1, best
 
         # A bid of 0 costs nothing, so the maximum is never below 0.
-        best = jnp.zeros((len(value), atoms, TILE))
-        best = jax.lax.while_loop(worthwhile, add_block, (0, best))[1]
-        return jnp.sum(mass[..., None] * best, axis=(0, 1))
+        return jax.lax.while_loop(worthwhile, add_block, (0, jnp.zeros(tile)))[1]
+
+    def tile_gain(row: Any, low: Any) -> Any:
+        def add_atom(pair: Any, total: Any) -> Any:
+            segment, atom = pair // atoms, pair % atoms
+            gain = best_gain(row, low, value[segment, atom], wins[segment])
+            return total + mass[segment, atom] * gain
+
+        return jax.lax.fori_loop(0, segments * atoms, add_atom, jnp.zeros(tile))
 
     def step(row: Any, _: Any) -> Any:
         kept = discount * row[pad:]
         spendable = row.at[pad:].set(kept + cost_weight * ticks)
-        lows = pad + jnp.arange(0, cells, TILE)
-        gains = jax.lax.map(partial(tile_gain, spendable), lows).reshape(-1)
-        return row.at[pad:].set(kept + gains), row[pad:]
+        gains = jax.lax.map(partial(tile_gain, spendable), pad + jnp.arange(0, cells, tile))
+        return row.at[pad:].set(kept + gains.reshape(-1)), row[pad:]
 
     first = jnp.concatenate([jnp.full(pad, FAR_BELOW), jnp.zeros(cells)])
     return jax.lax.scan(step, first, None, length=horizon + 1)[1]
+
+
+def _read(array: Any, start: Any, size: int) -> Any:
+    return jax.lax.dynamic_slice(array, (start,), (size,))

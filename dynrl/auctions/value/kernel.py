@@ -21,7 +21,16 @@ import numpy as np
 
 from dynrl.auctions.market import Market
 
-__all__ = ["Law", "Settings", "law_of", "padded_cells", "solve_rows", "solve_rows_of_many"]
+__all__ = [
+    "Law",
+    "Settings",
+    "folded",
+    "law_of",
+    "padded_cells",
+    "solve_rows",
+    "solve_rows_of_many",
+    "tile_size",
+]
 
 FAR_BELOW = -1e30
 """Value of cells left of b = 0, which makes prices that cannot be paid worthless."""
@@ -209,7 +218,7 @@ def _gain_of_many_atoms(law: Law, row: Any, low: Any, tile: int, start: Any) -> 
     def atoms_within(price: Any) -> tuple[Any, Any]:
         """How many atoms do not exceed the smallest, and the largest, y at a price."""
         y = _read(row, low, tile) - _read(row, low - price, tile)
-        smallest, largest = _folded(y, jnp.minimum).min(), _folded(y, jnp.maximum).max()
+        smallest, largest = folded(y, jnp.minimum).min(), folded(y, jnp.maximum).max()
         return (law.value <= smallest).sum(), (law.value <= largest).sum()
 
     def wanted(carry: Any) -> Any:
@@ -248,7 +257,7 @@ def _gain_of_many_atoms(law: Law, row: Any, low: Any, tile: int, start: Any) -> 
     return jax.lax.while_loop(wanted, add_block, (0, lowest, start))[2]
 
 
-def _folded(cells: Any, op: Any) -> Any:
+def folded(cells: Any, op: Any) -> Any:
     """Halves combined elementwise until few are left: XLA vectorises this, but not a reduction."""
     while len(cells) > FOLD:
         half = len(cells) // 2

@@ -65,14 +65,14 @@ class TableMarginals(Marginals):
         return cls(table.worth(), table.budget, table.delta_max if delta_max is None else delta_max)
 
     @property
-    def horizon(self) -> int:  # type: ignore[override]
+    def horizon(self) -> int:
         return self.worth.shape[0] - 1
 
     def marginal(self, t: Any, b: Any) -> Any:
         return self._at(t, b + 1) - self._at(t, b)
 
     def best_price(self, t: Any, b: Any, theta: Any) -> Any:
-        """By binary search: `theta + U(t-1, b-δ) - U(t-1, b)` falls with δ, also after rounding, since U rises with b."""
+        """By binary search: `theta + U(t-1, b-δ) - U(t-1, b)` falls with δ since U rises with b, rounded or not."""
         here, limit = self._at(t - 1, b), jnp.minimum(b, self.delta_max)
         best, reach = jnp.zeros_like(b), 1 << (self.delta_max.bit_length() - 1)
         while reach:

@@ -64,7 +64,7 @@ class ValueTable:
     def worth(self) -> Any:
         """U `[T + 1, cells]`, for the bid rule `theta + U(t-1, b - δ) - U(t-1, b) >= 0` under every objective.
 
-        U = (discount V + cost_weight b) / value_per_click; it is `storage` itself, not a copy, where clicks alone count.
+        U = (discount V + cost_weight b) / value_per_click; `storage` itself, not a copy, where clicks alone count.
         """
         if (self.value_per_click, self.cost_weight, self.discount) == (1.0, 0.0, 1.0):
             return self.storage
