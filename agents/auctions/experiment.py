@@ -16,7 +16,7 @@ from dynrl.agents.auctions.agent import BidAgent
 from dynrl.agents.auctions.report import print_report, report_rows
 from dynrl.agents.auctions.scene import draw_scene
 from dynrl.auctions.bidder import Bidder
-from dynrl.auctions.dataset import AuctionData, Dataset, prepare
+from dynrl.auctions.dataset import AuctionData, Dataset, check_files, prepare
 from dynrl.auctions.hindsight import hindsight
 from dynrl.auctions.log import EpisodeArrays
 from dynrl.auctions.market import Market
@@ -86,6 +86,7 @@ class BiddingExperiment:
         if self.reference not in config.bidders:
             known = ", ".join(config.bidders)
             raise ConfigError(f"reference: no bidder is called {self.reference!r}; there are {known}")
+        check_files(config.data)
         self.agents = {label: _agent(label, settings) for label, settings in config.bidders.items()}
         self.results: dict[tuple[int, str], ReplayResult] = {}
         self._fitted: dict[

@@ -19,7 +19,7 @@ from dynrl.auctions.readers import HashedFeatures, read_log
 from dynrl.auctions.splits import split_days, split_fraction
 from dynrl.errors import ConfigError
 
-__all__ = ["AuctionData", "Dataset", "prepare"]
+__all__ = ["AuctionData", "Dataset", "check_files", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,14 @@ class Dataset:
         return {name: theta for name, theta in kept.items() if theta is not None}
 
 
+def check_files(settings: AuctionData) -> None:
+    """Raises ConfigError, naming the setting, unless every file that the settings name is there."""
+    for name in ("log", "test_log", "click_log", "info"):
+        path = getattr(settings, name)
+        if path is not None:
+            _found(name, path)
+
+
 def prepare(settings: AuctionData, thetas: Mapping[str, NDArray[np.float64]] | None = None) -> Dataset:
     """Reads or generates the auctions, splits them, gives them click probabilities and models the campaign.
 
@@ -145,22 +153,18 @@ def _rows(settings: AuctionData) -> tuple[AuctionLog | None, AuctionLog, str, tu
     notes = _notes(log)
     if settings.test_log is not None:
         held_out = _read(settings, settings.test_log)
-        return log, held_out, os.path.basename(settings.test_log), (*notes, *_notes(held_out))
+        name = os.path.basename(_found("test_log", settings.test_log))
+        return log, held_out, name, (*notes, *_notes(held_out))
     train, held_out = _split(settings, log)
-    return train, held_out, os.path.basename(settings.log), notes
+    return train, held_out, os.path.basename(_found("log", settings.log)), notes
 
 
 def _read(settings: AuctionData, path: str) -> AuctionLog:
-    expanded = os.path.expandvars(path)
-    if "$" in expanded:
-        raise ConfigError(f"data.log: {path!r} names an environment variable that is not set")
-    if not os.path.exists(expanded):
-        raise ConfigError(f"data.log: there is no file {expanded!r}")
     return read_log(
-        expanded,
+        _found("log", path),
         settings.format,  # type: ignore[arg-type]
         features=HashedFeatures(settings.hash_bits),
-        click_log=settings.click_log,
+        click_log=None if settings.click_log is None else _found("click_log", settings.click_log),
         advertiser=settings.advertiser,
         columns=settings.columns,
         clicks=settings.clicks,
@@ -170,6 +174,16 @@ def _read(settings: AuctionData, path: str) -> AuctionLog:
         on_bad=settings.on_bad,
         ticks=settings.ticks,
     )
+
+
+def _found(name: str, path: str) -> str:
+    """The path with its environment variables filled in, if there is such a file."""
+    expanded = os.path.expandvars(path)
+    if "$" in expanded:
+        raise ConfigError(f"data.{name}: {path!r} names an environment variable that is not set")
+    if not os.path.isfile(expanded):
+        raise ConfigError(f"data.{name}: there is no file {expanded!r}")
+    return expanded
 
 
 def _notes(log: AuctionLog) -> tuple[str, ...]:
@@ -220,7 +234,7 @@ def _model(settings: AuctionData, train: AuctionLog | None) -> CampaignModel:
     if settings.info is not None:
         if settings.segments is not None:
             raise ConfigError("data.segments: an info.json has no segments; leave out data.info")
-        campaign = Campaign.from_info(os.path.expandvars(settings.info), settings.delta_max)
+        campaign = Campaign.from_info(_found("info", settings.info), settings.delta_max)
         theta = None if train is None else train.theta
         return CampaignModel.from_campaign(campaign, theta, train=train, **shared)  # type: ignore[arg-type]
     if train is None:
