@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dynrl.abm.arrays import namespace, put
+from dynrl.abm.arrays import loop, namespace, put
 from dynrl.abm.draws import integers, priorities
 
 __all__ = ["Placed", "Population", "died", "enlarged", "place", "scattered", "size", "subset"]
@@ -100,14 +100,22 @@ def subset(key: Any, among: Array, number: Array) -> Array:
     The smallest priority of the chosen ones is found bit by bit: 32 counts, no sort.
     """
     xp = namespace(among, number)
-    words = xp.where(among, priorities(key, among.shape[0]), np.uint32(0))
     number = xp.minimum(xp.asarray(number).astype(np.int32), among.sum(dtype=np.int32))
-    # Largest t that at least `number` priorities reach; they are distinct, so exactly that many do.
-    threshold = xp.zeros((), np.uint32)
-    for bit in range(31, -1, -1):
-        higher = threshold | np.uint32(1 << bit)
-        threshold = xp.where((among & (words >= higher)).sum(dtype=np.int32) >= number, higher, threshold)
-    return among & (words >= threshold) & (number > 0)
+
+    def chosen(_: Any) -> Array:
+        words = priorities(key, among.shape[0])
+        # Largest t that at least `number` priorities reach; they are distinct, so exactly that many do.
+        threshold = xp.zeros((), np.uint32)
+        for bit in range(31, -1, -1):
+            higher = threshold | np.uint32(1 << bit)
+            reached = (among & (words >= higher)).sum(dtype=np.int32)
+            threshold = xp.where(reached >= number, higher, threshold)
+        return among & (words >= threshold) & (number > 0)
+
+    # A loop of one turn at most, because in a batch a conditional would be worked out for everybody always: steps in
+    # which nobody is chosen cost nothing.
+    start = (number > 0, among & (number > 0))
+    return loop(lambda state: state[0], lambda state: (state[0] & False, chosen(state)), start, xp=xp)[1]
 
 
 def enlarged(population: Population, capacity: int) -> Population:

@@ -141,7 +141,7 @@ def _simulate(
                 u, memory = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), asked, (u, memory))
             elif schedule is not None:
                 u = schedule[patient if schedule.shape[0] > 1 else 0, time]
-            stepped = model.step(micro, u if policy or schedule is not None else None, key, of_patient)
+            stepped = model.step(micro, u, key, of_patient)
             seen = (
                 stepped.macro,
                 u,

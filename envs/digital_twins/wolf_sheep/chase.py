@@ -1,0 +1,118 @@
+"""The variant in which sheep flee and wolves hunt: a mover sees what earlier movers of the same step left behind.
+
+The random order is cut into batches; the animals of a batch decide from what the batches before them left, and share
+out grass or sheep among themselves at random. With one batch wolves are far too few, with 16 the result cannot be
+told from one animal after the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynrl.abm import Population, claims, counts, priorities, split, winners
+from dynrl.abm.arrays import namespace, scatter_add
+from dynrl.abm.draws import below, bits
+
+if TYPE_CHECKING:
+    from dynrl.envs.digital_twins.wolf_sheep.model import WolfSheep, WolfSheepParams, WolfSheepState
+
+Array = Any
+
+
+def graze(
+    model: WolfSheep, state: WolfSheepState, key: Any, params: WolfSheepParams
+) -> tuple[Population, Array, Array]:
+    """Sheep move and eat, batch after batch; returns the moved sheep, who ate `[C]`, and the countdowns `[N]`."""
+    wolves, cells = state.wolves, model.grid.cells
+    danger = counts(wolves.cell, wolves.alive, cells) > 0
+
+    def act(countdown: Array, cell: Array, alive: Array, batch_key: Any) -> tuple[Array, Array, Array]:
+        xp = namespace(cell)
+        moving, sharing = split(batch_key, 2)
+        cell = _chosen(model, cell, moving, ~danger, countdown == 0)
+        hungry = alive & (countdown[cell] == 0)
+        ate = winners(cell, hungry, priorities(sharing, cell.shape[0]), cells)
+        grazed = scatter_add(cells, cell, ate) > 0
+        return xp.where(grazed, params.regrowth + 1, countdown).astype(np.int32), cell, ate
+
+    return _in_batches(model, state.sheep, state.countdown, act, key)
+
+
+def hunt(model: WolfSheep, wolves: Population, flock: Array, key: Any) -> tuple[Population, Array, Array]:
+    """Wolves move and eat, batch after batch; returns the moved wolves, who ate `[C]`, and the sheep left in each cell
+    `[N]`. Which sheep die can wait: only their number matters to the wolves."""
+    cells = model.grid.cells
+
+    def act(left: Array, cell: Array, alive: Array, batch_key: Any) -> tuple[Array, Array, Array]:
+        moving, sharing = split(batch_key, 2)
+        cell = _chosen(model, cell, moving, None, left > 0)
+        ate = claims(sharing, cell, alive, left, model.max_rounds)
+        return left - counts(cell, ate, cells), cell, ate
+
+    return _in_batches(model, wolves, flock, act, key)
+
+
+def _in_batches(
+    model: WolfSheep, animals: Population, world: Array, act: Any, key: Any
+) -> tuple[Population, Array, Array]:
+    capacity = animals.alive.shape[0]
+    batch = -(-capacity // model.batches)
+    ordering, acting = split(key, 2)
+    order = _random_order(ordering, capacity)
+    xp = namespace(order)
+    # Slots behind the last stand for nobody and fill the last batch.
+    filler = xp.arange(capacity, batch * model.batches, dtype=np.int32)
+    slots = xp.concatenate([order, filler]).reshape(model.batches, batch)
+    padding = batch * model.batches - capacity
+    cell = xp.concatenate([animals.cell, xp.zeros(padding, np.int32)])[slots]
+    alive = xp.concatenate([animals.alive, xp.zeros(padding, bool)])[slots]
+    keys = split(acting, model.batches)
+    if xp is np:
+        moved, ate = np.empty_like(cell), np.empty_like(alive)
+        for b in range(model.batches):
+            world, moved[b], ate[b] = act(world, cell[b], alive[b], keys[b])
+    else:
+
+        def body(world: Array, batch_: Any) -> Any:
+            world, cell, ate = act(world, *batch_)
+            return world, (cell, ate)
+
+        world, (moved, ate) = jax.lax.scan(body, world, (cell, alive, keys))
+    flat = slots.reshape(-1)
+    if xp is np:
+        back = np.argsort(flat, kind="stable")[:capacity]
+    else:
+        back = (
+            jnp.zeros(flat.shape[0], np.int32)
+            .at[flat]
+            .set(jnp.arange(flat.shape[0], dtype=np.int32), unique_indices=True)[:capacity]
+        )
+    cell, ate = moved.reshape(-1)[back], ate.reshape(-1)[back]
+    return animals._replace(cell=cell.astype(np.int32)), ate & animals.alive, world
+
+
+def _random_order(key: Any, number: int) -> Array:
+    words = priorities(key, number)
+    xp = namespace(words)
+    return xp.argsort(words).astype(np.int32)
+
+
+def _chosen(model: WolfSheep, cell: Array, key: Any, free: Array | None, wanted: Array) -> Array:
+    """Uniformly one of the neighbours that are `free` and `wanted`, if there are any, else one that is `free`, else the
+    cell itself; `free` None means all."""
+    xp = namespace(cell)
+    neighbours = xp.asarray(model.grid.neighbours("von_neumann"))[cell]  # [C, 4]
+    listed = np.arange(4) < xp.asarray(model.grid.degrees("von_neumann"))[cell][:, None]
+    open_ = listed if free is None else listed & free[neighbours]
+    good = open_ & wanted[neighbours]
+    candidates = xp.where(good.any(axis=1, keepdims=True), good, open_)
+    number = candidates.sum(axis=1, dtype=np.int32)
+    nth = below(bits(key, cell.shape), xp.maximum(number, 1))
+    place = xp.cumsum(candidates, axis=1, dtype=np.int32) - 1
+    chosen = (candidates & (place == nth[:, None])).argmax(axis=1)
+    target = xp.take_along_axis(neighbours, chosen[:, None], axis=1)[:, 0]
+    return xp.where(number > 0, target, cell).astype(np.int32)
