@@ -6,10 +6,19 @@ import math
 from typing import Literal
 
 from dynrl.auctions.market import Market
+from dynrl.auctions.model import CampaignModel
 from dynrl.auctions.rules import AuctionRules
 from dynrl.errors import ConfigError
 
-__all__ = ["PlanScale", "capped", "check_objective", "check_plan", "plan_size", "require_second_price"]
+__all__ = [
+    "PlanScale",
+    "capped",
+    "check_objective",
+    "check_plan",
+    "plan_size",
+    "planned_market",
+    "require_second_price",
+]
 
 PlanScale = Literal["exact", "map_action", "map_value", "segment"]
 
@@ -59,6 +68,21 @@ def plan_size(
             f"{table_limit:g} GB; {advice}"
         )
     return horizon, budget
+
+
+def planned_market(model: CampaignModel, ctr_aware: bool, segments: bool) -> Market:
+    """What a plan knows: prices with the campaign's click rate, or with the click probabilities as well.
+
+    Args:
+        segments: keep the model's segments apart; False mixes them into one.
+    """
+    market = model.market
+    if not ctr_aware:
+        return Market.single(market.price_pmf, [model.campaign.theta_avg])
+    if segments or len(market.share) == 1:
+        return market
+    mass = market.share[:, None] * market.theta_mass
+    return Market.single(market.price_pmf, market.theta.reshape(-1), mass.reshape(-1))
 
 
 def capped(market: Market, rules: AuctionRules) -> Market:

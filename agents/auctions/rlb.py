@@ -17,11 +17,11 @@ from dynrl.agents.auctions.planning import (
     check_objective,
     check_plan,
     plan_size,
+    planned_market,
     require_second_price,
 )
 from dynrl.auctions.bidder import Bidder
 from dynrl.auctions.landscape import SurvivalCounts
-from dynrl.auctions.market import Market
 from dynrl.auctions.model import CampaignModel
 from dynrl.auctions.observation import decode, encode_bid
 from dynrl.auctions.rules import AuctionRules
@@ -112,11 +112,12 @@ class RLB(BidAgent):
 
     Config = RlbConfig
     config: RlbConfig
+    state: dict[str, Any]
 
     @classmethod
     def make_bidder(cls, config: Any, model: CampaignModel, rules: AuctionRules) -> Bidder:
         require_second_price(cls.__name__, rules)
-        market = capped(planned_market(config, model), rules)
+        market = capped(planned_market(model, config.ctr_aware, config.segments), rules)
         horizon, budget = plan_size(
             rules, market, config.scale, config.plan_horizon, config.plan_budget, config.table_limit
         )
@@ -157,7 +158,8 @@ class RLB(BidAgent):
 
     def update(self, transition: Transition) -> None:
         info = transition.info
-        segment = int(decode(transition.observation, self.rules).segment)
+        request = decode(transition.observation, self.rules)
+        segment = int(request.segment)
         events, at_risk = self.state["events"].copy(), self.state["at_risk"].copy()
         largest = events.shape[1] - 1
         if info.get("market_price_seen", "market_price" in info):
@@ -165,7 +167,7 @@ class RLB(BidAgent):
             at_risk[segment, : price + 1] += 1
             if price <= largest:
                 events[segment, price] += 1
-        else:
+        elif info["bid"] >= request.floor:  # else the reserve price decided, and nothing is known of rivals
             # price > bid when ties win, price >= bid when they lose
             at_risk[segment, : int(info["bid"]) + (self.rules.tie == "win")] += 1
         self.state = {
@@ -182,11 +184,11 @@ class RLB(BidAgent):
         self._solve()
 
     def _end_episode(self) -> None:
-        self.state["episodes"] = self.state["episodes"] + 1
-        every = self.config.refit_episodes
-        if every and self.state["episodes"] % every == 0:
-            self.state["fitted_events"] = self.state["events"]
-            self.state["fitted_at_risk"] = self.state["at_risk"]
+        episodes, every = self.state["episodes"] + 1, self.config.refit_episodes
+        self.state = {**self.state, "episodes": episodes}
+        if every and episodes % every == 0:
+            seen = {"fitted_events": self.state["events"], "fitted_at_risk": self.state["at_risk"]}
+            self.state = {**self.state, **seen}
             self._solve()
 
     def _solve(self) -> None:
@@ -200,14 +202,3 @@ class RLB(BidAgent):
         counts = SurvivalCounts(self.state["fitted_events"], self.state["fitted_at_risk"])
         pmf = counts.pmf(market.pmf, self.config.prior_auctions)
         return dataclasses.replace(self.model, market=dataclasses.replace(market, pmf=pmf))
-
-
-def planned_market(config: Any, model: CampaignModel) -> Market:
-    """What the plan knows: prices with the campaign's click rate, or with the click probabilities as well."""
-    market = model.market
-    if not config.ctr_aware:
-        return Market.single(market.price_pmf, [model.campaign.theta_avg])
-    if config.segments or len(market.share) == 1:
-        return market
-    mass = market.share[:, None] * market.theta_mass
-    return Market.single(market.price_pmf, market.theta.reshape(-1), mass.reshape(-1))

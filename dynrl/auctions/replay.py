@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrl.auctions.bidder import Bidder, Outcome, Request
+from dynrl.auctions.bidder import Bidder, Outcome, Request, classes_in
 from dynrl.auctions.log import EpisodeArrays
 from dynrl.auctions.rules import AuctionRules
 
@@ -101,7 +101,15 @@ def replay(
         budgets = _budgets(episodes, rules, budget)
         arrays, key = _on_device(episodes), jax.random.key(seed)
         totals, steps = _replay(
-            bidder, arrays, budgets, key, rules.delta_max, rules.tie, rules.pricing, trace
+            bidder,
+            classes_in(bidder),
+            arrays,
+            budgets,
+            key,
+            rules.delta_max,
+            rules.tie,
+            rules.pricing,
+            trace,
         )
         totals, steps = jax.device_get((totals, steps))
     return _result(totals, episodes, budgets, Trace(*steps) if trace else None)
@@ -143,6 +151,7 @@ def sweep(
         variants = dataclasses.replace(bidder, **values)  # type: ignore[type-var]
         totals = _sweep(
             variants,
+            classes_in(variants),
             tuple(sorted(values)),
             _on_device(episodes),
             budgets,
@@ -155,9 +164,17 @@ def sweep(
     return _result(totals, episodes, budgets, None)
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6, 7))
+@partial(jax.jit, static_argnums=(1, 5, 6, 7, 8))
 def _replay(
-    bidder: Any, episodes: Any, budgets: Any, key: Any, delta_max: int, tie: str, pricing: str, trace: bool
+    bidder: Any,
+    classes: tuple[type, ...],
+    episodes: Any,
+    budgets: Any,
+    key: Any,
+    delta_max: int,
+    tie: str,
+    pricing: str,
+    trace: bool,
 ) -> Any:
     horizon, count = episodes.price.shape
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count))
@@ -193,9 +210,10 @@ def _replay(
     return totals, steps
 
 
-@partial(jax.jit, static_argnums=(1, 5, 6, 7))
+@partial(jax.jit, static_argnums=(1, 2, 6, 7, 8))
 def _sweep(
     variants: Any,
+    classes: tuple[type, ...],
     names: tuple[str, ...],
     episodes: Any,
     budgets: Any,
@@ -214,7 +232,7 @@ def _sweep(
     )
 
     def play(variant: Any) -> Any:
-        return _replay(variant, episodes, budgets, key, delta_max, tie, pricing, False)[0]
+        return _replay(variant, classes, episodes, budgets, key, delta_max, tie, pricing, False)[0]
 
     return jax.vmap(play, in_axes=(axes,))(variants)
 

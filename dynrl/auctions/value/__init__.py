@@ -3,6 +3,7 @@
 from dynrl.auctions.value.bidders import (
     MapActionBidder,
     MapValueBidder,
+    Scale,
     SegmentBidder,
     scaled_bidder,
     table_bidder,
@@ -22,6 +23,7 @@ __all__ = [
     "MapActionBidder",
     "MapValueBidder",
     "Marginals",
+    "Scale",
     "SegmentBidder",
     "TableMarginals",
     "ValueTable",

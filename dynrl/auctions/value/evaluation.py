@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynrl.auctions.bidder import Bidder, Request
+from dynrl.auctions.bidder import Bidder, Request, classes_in
 from dynrl.auctions.market import Market
 from dynrl.auctions.value.bidders import table_bidder
 from dynrl.auctions.value.kernel import FAR_BELOW
@@ -58,7 +58,9 @@ def evaluate_bidder(
         arrays = tuple(jnp.asarray(part) for part in (market.pmf, market.theta, market.theta_mass))
         share = jnp.asarray(market.share)
         cells = -(-(budget + 1) // TILE) * TILE
-        rows = _evaluate(bidder, *arrays, share, objective, int(horizon), cells, pricing, tie)
+        rows = _evaluate(
+            bidder, classes_in(bidder), *arrays, share, objective, int(horizon), cells, pricing, tie
+        )
     return ValueTable(rows, np.zeros(horizon + 1), int(budget), market.delta_max, *objective)
 
 
@@ -79,9 +81,10 @@ def evaluate_policy(table: ValueTable, market: Market) -> ValueTable:
     )
 
 
-@partial(jax.jit, static_argnames=("horizon", "cells", "pricing", "tie"))
+@partial(jax.jit, static_argnames=("classes", "horizon", "cells", "pricing", "tie"))
 def _evaluate(
     bidder: Any,
+    classes: tuple[type, ...],
     pmf: Any,
     theta: Any,
     theta_mass: Any,
