@@ -85,4 +85,4 @@ def classes_in(bidder: Any) -> tuple[type, ...]:
     if not dataclasses.is_dataclass(bidder):
         return ()
     inside = (classes_in(getattr(bidder, field.name)) for field in dataclasses.fields(bidder))
-    return (type(bidder), *(kind for kinds in inside for kind in kinds))  # type: ignore[arg-type]
+    return (type(bidder), *(kind for kinds in inside for kind in kinds))

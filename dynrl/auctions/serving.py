@@ -914,7 +914,14 @@ class NetworkPolicy(ScaledPolicy):
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> NetworkPolicy:
         layers = [arrays[f"layer_{index}"] for index in range(sum("layer_" in name for name in arrays))]
-        others = {name: value for name, value in arrays.items() if "layer_" not in name}
         return cls(
-            layers, **{name: value[()] if value.ndim == 0 else value for name, value in others.items()}
+            layers,
+            float(arrays["unit"]),
+            arrays["first_rows"],
+            arrays["first_ticks"],
+            arrays["saturation"],
+            int(arrays["budget"]),
+            int(arrays["delta_max"]),
+            str(arrays["scale"]),
+            int(arrays["tie_ticks"]),
         )

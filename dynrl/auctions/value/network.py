@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import equinox as eqx
@@ -41,7 +42,7 @@ class MonotoneNetwork(eqx.Module):
     def draw(cls, key: Any) -> MonotoneNetwork:
         """Positive weights of size 1 / inputs, thresholds spread over the inputs' range."""
         weights, biases = [], []
-        for fan_in, fan_out in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+        for fan_in, fan_out in pairwise(WIDTHS):
             key, first, second = jax.random.split(key, 3)
             size = jax.random.exponential(first, (fan_out, fan_in)) / fan_in + 1e-3
             weights.append(jnp.log(jnp.expm1(size)))
@@ -102,10 +103,16 @@ class NetworkMarginals(Marginals):
         return jnp.where(b < self.saturation[t], known, 0.0)
 
     def serving(self, scale: str, tie_ticks: int) -> NetworkPolicy:
-        layers = [np.asarray(part) for layer in self.layers for part in layer]
-        exact = (np.asarray(part) for part in (self.first_rows, self.first_ticks, self.saturation))
         return NetworkPolicy(
-            layers, float(self.unit), *exact, int(self.budget), self.delta_max, scale, int(tie_ticks)
+            [np.asarray(part) for layer in self.layers for part in layer],
+            float(self.unit),
+            np.asarray(self.first_rows),
+            np.asarray(self.first_ticks),
+            np.asarray(self.saturation),
+            int(self.budget),
+            self.delta_max,
+            scale,
+            int(tie_ticks),
         )
 
 
