@@ -57,6 +57,7 @@ ENVS: dict[str, Entry] = _table(
     Entry("dynrl/BidReplay-v0", "dynrl.envs.auctions.bid_replay:BidReplay", "bid in the auctions of a log"),
     Entry("dynrl/BidSim-v0", "dynrl.envs.auctions.bid_sim:BidSim", "bid in a simulated market"),
     Entry("dynrl/Pacing-v0", "dynrl.envs.auctions.pacing:Pacing", "spread a budget over the slots of a day"),
+    Entry("dynrl/Sepsis-v0", "dynrl.envs.digital_twins.sepsis:Sepsis", "cytokine therapy of septic patients"),
 )
 AGENTS: dict[str, Entry] = _table(
     *(
@@ -74,10 +75,35 @@ AGENTS: dict[str, Entry] = _table(
             ("Uniform", "a random action in every round"),
             ("Clairvoyant", "the best constant action, known beforehand"),
         )
-    )
+    ),
+    *(
+        Entry(name, f"dynrl.agents.auctions:{name}", summary)
+        for name, summary in (
+            ("RLB", "bids by the value of money left, planned over auctions and ticks"),
+            ("SSMDP", "the same plan, blind to the request"),
+            ("RLBNN", "RLB with a network in place of its table, for long episodes"),
+            ("FirstPriceRLB", "the optimal plan where the winner pays its bid"),
+            ("Fluid", "bids theta over the shadow price of money, renewed as it goes"),
+            ("Lin", "bids in proportion to theta, tuned by replay"),
+            ("Mcpc", "bids theta times the most to pay for a click"),
+            ("ORTB1", "concave bids, optimal for win rates a / (c + a)"),
+            ("ORTB2", "concave bids, optimal for win rates a² / (c² + a²)"),
+            ("BSLB", "linear bids scaled by budget left over time left"),
+            ("AdaptivePacing", "linear bids under a multiplier that follows the spend"),
+            ("Throttling", "takes part in a share of the auctions"),
+            ("PID", "feedback on spend, win rate or cost per click"),
+            ("WaterLevel", "the integrating relative of PID"),
+            ("Shading", "first-price bids below the value of the impression"),
+            ("TargetCPA", "most conversions within a budget and a cost per conversion"),
+            ("DRLB", "a Q-network turns the shadow price up and down, slot by slot"),
+            ("Constant", "the same bid for every request"),
+            ("Random", "a random bid up to a limit"),
+        )
+    ),
 )
 EXPERIMENTS: dict[str, Entry] = _table(
     Entry("bandits", "dynrl.agents.bandits.experiment:BanditExperiment", "bandit agents compared by regret"),
+    Entry("bidding", "dynrl.agents.auctions.experiment:BiddingExperiment", "bidders compared by replay"),
     Entry("learn", "dynrl.runs.learn:LearnExperiment", "one agent on one environment, several seeds"),
 )
 BENCHMARKS: dict[str, Entry] = _table(
@@ -85,6 +111,7 @@ BENCHMARKS: dict[str, Entry] = _table(
     Entry(
         "dlb", "dynrl.agents.bandits.bench:figures", "regret, coverage and speed on dynamical linear bandits"
     ),
+    Entry("rtb", "dynrl.agents.auctions.bench:figures", "published clicks, planning, replay and ingestion speed"),
 )
 
 _GROUPS = {"dynrl.envs": ENVS, "dynrl.agents": AGENTS, "dynrl.experiments": EXPERIMENTS}
