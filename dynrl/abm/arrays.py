@@ -56,15 +56,15 @@ def scatter_add(size: int, index: Array, where: Array, values: Array | None = No
     return jnp.zeros(size, values.dtype).at[index].add(amounts, mode="promise_in_bounds")
 
 
-def put(table: Array, index: Array, values: Array, where: Array) -> Array:
-    """`table` `[size, ...]` with `values` `[C, ...]` written at the distinct entries `index` `[C]`, where `where`
-    `[C]`."""
-    if namespace(table, index, values) is np:
-        result = np.array(table)
-        result[index[where]] = np.broadcast_to(values, index.shape + table.shape[1:])[where]
-        return result
-    target = jnp.where(where, index, table.shape[0])
-    return jnp.asarray(table).at[target].set(values, mode="drop", unique_indices=True)
+def put(size: int, index: Array, values: Array, where: Array) -> Array:
+    """A table `[size]` with `values` `[C]` at the distinct entries `index` `[C]`, where `where` `[C]`; 0 elsewhere."""
+    if namespace(index, values, where) is np:
+        table = np.zeros(size, values.dtype)
+        table[index[where]] = values[where]
+        return table
+    # Those that stay out are written behind the last entry, all to the same place.
+    target = jnp.where(where, index, size)
+    return jnp.zeros(size + 1, values.dtype).at[target].set(values, mode="promise_in_bounds")[:size]
 
 
 def loop(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from dynrl.abm.arrays import loop, namespace, put
@@ -67,13 +68,12 @@ def place(population: Population, newcomers: Population) -> Placed:
     xp = namespace(population.cell, newcomers.cell)
     capacity, offered = population.alive.shape[0], newcomers.alive.shape[0]
     free = ~population.alive
-    free_rank = xp.cumsum(free, dtype=np.int32) - 1
-    rank = xp.cumsum(newcomers.alive, dtype=np.int32) - 1
-    room = free.sum(dtype=np.int32)
+    free_rank, rank = _two_ranks(free, newcomers.alive)
+    room = free_rank[-1] + 1
     accepted = newcomers.alive & (rank < room)
     # Newcomer with rank r goes where the r-th free slot is. Writing the newcomer's index by rank and letting each slot
     # read it needs one scatter, however many attributes there are.
-    source = put(xp.zeros(capacity, np.int32), rank, xp.arange(offered, dtype=np.int32), accepted)
+    source = put(capacity, rank, xp.arange(offered, dtype=np.int32), accepted)
     births = xp.minimum(rank[-1] + 1, room)
     taken = free & (free_rank < births)
     row = source[xp.maximum(free_rank, 0)]
@@ -89,6 +89,16 @@ def place(population: Population, newcomers: Population) -> Placed:
     return Placed(placed, accepted, rank[-1] + 1 - births)
 
 
+def _two_ranks(first: Array, second: Array) -> tuple[Array, Array]:
+    """Number of True up to and including each entry, minus 1, of two masks."""
+    xp = namespace(first, second)
+    if first.shape != second.shape or first.shape[0] >= 2**15:
+        return xp.cumsum(first, dtype=np.int32) - 1, xp.cumsum(second, dtype=np.int32) - 1
+    # Two counts in the halves of a word: prefix sums are dear.
+    both = xp.cumsum(first.astype(np.int32) + (second.astype(np.int32) << 16), dtype=np.int32)
+    return (both & 0xFFFF) - 1, (both >> 16) - 1
+
+
 def subset(key: Any, among: Array, number: Array) -> Array:
     """A uniformly random subset of exactly min(number, how many there are) of the agents `among`, bool `[C]`.
 
@@ -100,22 +110,32 @@ def subset(key: Any, among: Array, number: Array) -> Array:
     The smallest priority of the chosen ones is found bit by bit: 32 counts, no sort.
     """
     xp = namespace(among, number)
+    agents = among.shape[0]
     number = xp.minimum(xp.asarray(number).astype(np.int32), among.sum(dtype=np.int32))
 
-    def chosen(_: Any) -> Array:
-        words = priorities(key, among.shape[0])
+    def chosen(turn: Array) -> Array:
+        words = priorities(
+            key if isinstance(key, np.random.Generator) else jax.random.fold_in(key, turn), agents
+        )
+
         # Largest t that at least `number` priorities reach; they are distinct, so exactly that many do.
-        threshold = xp.zeros((), np.uint32)
-        for bit in range(31, -1, -1):
-            higher = threshold | np.uint32(1 << bit)
+        def refined(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            threshold, bit = state
+            higher = threshold | bit
             reached = (among & (words >= higher)).sum(dtype=np.int32)
-            threshold = xp.where(reached >= number, higher, threshold)
+            return xp.where(reached >= number, higher, threshold), bit >> 1
+
+        first = (xp.zeros((), np.uint32), xp.asarray(2**31, np.uint32))
+        threshold, _ = loop(lambda state: state[1] > 0, refined, first, xp=xp)
         return among & (words >= threshold) & (number > 0)
 
     # A loop of one turn at most, because in a batch a conditional would be worked out for everybody always: steps in
-    # which nobody is chosen cost nothing.
-    start = (number > 0, among & (number > 0))
-    return loop(lambda state: state[0], lambda state: (state[0] & False, chosen(state)), start, xp=xp)[1]
+    # which nobody is chosen cost nothing. The draws depend on the turn, or the compiler would make them beforehand.
+    def body(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        return state[0] + 1, chosen(state[0])
+
+    start = (xp.zeros((), np.int32), among & (number > 0))
+    return loop(lambda state: (state[0] == 0) & (number > 0), body, start, xp=xp)[1]
 
 
 def enlarged(population: Population, capacity: int) -> Population:

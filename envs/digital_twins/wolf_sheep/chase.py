@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynrl.abm import Population, claims, counts, priorities, split, winners
-from dynrl.abm.arrays import namespace, scatter_add
+from dynrl.abm import Population, claims, counts, priorities, split
+from dynrl.abm.arrays import namespace, scatter_max
 from dynrl.abm.draws import below, bits
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def graze(
         moving, sharing = split(batch_key, 2)
         cell = _chosen(model, cell, moving, ~danger, countdown == 0)
         hungry = alive & (countdown[cell] == 0)
-        ate = winners(cell, hungry, priorities(sharing, cell.shape[0]), cells)
-        grazed = scatter_add(cells, cell, ate) > 0
-        return xp.where(grazed, params.regrowth + 1, countdown).astype(np.int32), cell, ate
+        priority = priorities(sharing, cell.shape[0])
+        best = scatter_max(cells, cell, priority, hungry)
+        ate = hungry & (priority == best[cell])
+        return xp.where(best > 0, params.regrowth + 1, countdown).astype(np.int32), cell, ate
 
     return _in_batches(model, state.sheep, state.countdown, act, key)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynrl.abm import Placed, Population, claims, counts, died, place, priorities, split, winners
-from dynrl.abm.arrays import namespace, scatter_add
+from dynrl.abm import Placed, Population, claims, counts, died, place, priorities, split
+from dynrl.abm.arrays import namespace, scatter_max
 from dynrl.abm.draws import below, bits, unit
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ def sheep_phase(
         xp = namespace(sheep.cell)
         grown = state.countdown == 0
         hungry = sheep.alive & grown[sheep.cell]
-        ate = winners(sheep.cell, hungry, priorities(keys[1], sheep.cell.shape[0]), cells)
-        eaten = scatter_add(cells, sheep.cell, ate) > 0
-        countdown = xp.where(eaten, params.regrowth + 1, state.countdown)
+        priority = priorities(keys[1], sheep.cell.shape[0])
+        # The winner of each patch; the patches that have one are the eaten ones.
+        best = scatter_max(cells, sheep.cell, priority, hungry)
+        ate = hungry & (priority == best[sheep.cell])
+        countdown = xp.where(best > 0, params.regrowth + 1, state.countdown).astype(np.int32)
     return _lived(model, sheep, ate, params.gain_sheep, params.p_sheep, keys[2]), countdown
 
 
