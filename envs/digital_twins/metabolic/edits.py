@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from dynrl.abm.arrays import namespace, put
-from dynrl.abm.draws import integers, priorities, split
+from dynrl.abm.draws import integers, split
 from dynrl.abm.population import subset
+from dynrl.abm.relabel import relabelled
 from dynrl.envs.digital_twins.metabolic.model import (
     BOUND,
     EMPTY,
@@ -23,6 +24,7 @@ __all__ = ["edited"]
 
 Array = Any
 _FREE = (SUBSTRATE, INTERMEDIATE, PRODUCT)
+_AS_REST = np.array([1, 0, 2], np.int32)  # exchanges free (0) and bound (1); its own inverse
 
 
 def edited(model: MetabolicGrid, state: MetabolicState, macro: Array, key: Any) -> MetabolicState:
@@ -31,12 +33,10 @@ def edited(model: MetabolicGrid, state: MetabolicState, macro: Array, key: Any) 
     xp = namespace(state.kind, macro)
     of_first, of_second, of_molecules = split(key, 3)
     macro = xp.maximum(xp.floor(xp.nan_to_num(xp.asarray(macro)) + 0.5), 0).astype(np.int32)
-    load = xp.concatenate(
-        [
-            _reassigned(of_first, state.load[: model.n1], macro[3], macro[4], free=0, other=2, rest=1),
-            _reassigned(of_second, state.load[model.n1 :], macro[5], macro[6], free=1, other=2, rest=0),
-        ]
-    )
+    # An E1 that is not free or inhibited is bound, an E2 that is not half or full is empty: state 0 of `relabelled`.
+    first = relabelled(of_first, xp.asarray(_AS_REST)[state.load[: model.n1]], (macro[3], macro[4]))
+    second = relabelled(of_second, state.load[model.n1 :], (macro[5], macro[6]))
+    load = xp.concatenate([xp.asarray(_AS_REST)[first], second])
     kind, cell, overflow = xp.where(state.kind == BOUND, EMPTY, state.kind), state.cell, state.overflow
     draws = [split(draw, 3) for draw in split(of_molecules, 3)]
     changes = []
@@ -54,30 +54,6 @@ def edited(model: MetabolicGrid, state: MetabolicState, macro: Array, key: Any) 
         kind = xp.where(added, which, kind).astype(np.int32)
         cell = xp.where(added, integers(placing, cell.shape, model.grid.cells), cell)
     return state._replace(kind=kind, cell=cell, load=load, held=held, overflow=overflow)
-
-
-def _reassigned(
-    key: Any, load: Array, first: Array, second: Array, *, free: int, other: int, rest: int
-) -> Array:
-    """Loads with `first` of them `free` and `second` of them `other`, the others `rest`; as few as possible change."""
-    xp = namespace(load)
-    first = xp.minimum(first, load.shape[0])
-    second = xp.minimum(second, load.shape[0] - first)
-    wanted = {free: first, other: second, rest: load.shape[0] - first - second}
-    leaving = xp.zeros(load.shape, bool)
-    for draw, (value, target) in zip(split(key, 4), wanted.items(), strict=False):
-        there = load == value
-        leaving = leaving | subset(draw, there, xp.maximum(there.sum(dtype=np.int32) - target, 0))
-    # Those who leave their state fill what the other states lack, in a random order.
-    order = priorities(split(key, 4)[3], load.shape[0])
-    rank = (leaving[None, :] & (order[None, :] < order[:, None])).sum(axis=1, dtype=np.int32)
-    filled = xp.zeros((), np.int32)
-    for value, target in wanted.items():
-        lacking = target - ((load == value) & ~leaving).sum(dtype=np.int32)
-        here = leaving & (rank >= filled) & (rank < filled + lacking)
-        load = xp.where(here, value, load).astype(np.int32)
-        leaving, filled = leaving & ~here, filled + lacking
-    return load
 
 
 def _held_again(model: MetabolicGrid, kind: Array, load: Array) -> tuple[Array, Array, Array, Array]:

@@ -14,8 +14,8 @@ _FIRST, _SECOND = np.array([245, 245, 245]), np.array([150, 150, 160])
 
 
 def network_picture(micro: MetabolicState, length: int, n1: int) -> np.ndarray:
-    """Substrate blue, intermediate green, product red, the brighter the more of them; a white frame is an E1, a grey dot
-    an E2. `[H, W, 3]` uint8."""
+    """Substrate blue, intermediate green, product red, the brighter the more of them; a white frame is an E1, a grey
+    dot an E2. `[H, W, 3]` uint8."""
     size = max(-(-_PIXELS // length), 5)
     amounts = np.zeros((3, length * length))
     for kind in range(3):
