@@ -93,9 +93,10 @@ class RLB(BidAgent):
     large, set `scale="map_action"`: no network is needed, and it is within a percent of the other two scales.
 
     **Guarantees.** With `ctr_aware=True` it is optimal in the market model, where prices and click probabilities are
-    independent within a segment. Without, the table believes that every request is an average one; then `V_blind <=
-    V_RLB <= V*` at every (t, b), all three exact (`dynrl.auctions.value.evaluate_policy`). Neither holds outside
-    the model: rivals that react, or click probabilities that are off.
+    independent within each segment. Without, the table believes that every request is an average one; where click
+    probabilities are independent of prices, `V_blind <= V_RLB <= V*` at every (t, b), all three exact
+    (`dynrl.auctions.value.evaluate_policy`). None of it holds outside the model: rivals that react, or click
+    probabilities that are off.
 
     **Learning.** `learn` plays, collects what each auction says about the price (a loss says that it was higher),
     re-estimates the landscape by the product-limit estimator and solves again every `refit_episodes` episodes. What

@@ -68,7 +68,8 @@ def evaluate_policy(table: ValueTable, market: Market) -> ValueTable:
     """The value in `market` of bidding by the rule of section 5 from a (second-price) table, e.g. RLB's from
     `value_table(market.blind(), ...)`.
 
-    The policy is one step of improvement on the blind one, so `V_blind <= W <= V*` everywhere, in any market.
+    Where click probabilities do not depend on prices (one segment) the policy is one step of improvement on the blind
+    one, so `V_blind <= W <= V*` at every (t, b). With several segments only `W <= V*` holds.
     """
     return evaluate_bidder(
         table_bidder(table),

@@ -94,8 +94,8 @@ class FirstPriceBidder(Bidder):
     def bid(self, memory: Any, request: Request) -> tuple[Any, Any]:
         bids = jnp.arange(self.win.shape[1])
         t, b = to_plan(*whole(request), self)
-        left = self.worth[t - 1, jnp.maximum(b - bids, 0)]
-        gain = self.win[request.segment] * (request.theta + left - left[0])
+        left = jnp.asarray(self.worth)[t - 1, jnp.maximum(b - bids, 0)]
+        gain = jnp.asarray(self.win)[request.segment] * (request.theta + left - left[0])
         return jnp.argmax(jnp.where(bids <= b, gain, -jnp.inf)), memory
 
     def serving(self) -> FirstPricePolicy:
