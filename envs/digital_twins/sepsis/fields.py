@@ -71,14 +71,12 @@ INJURY_PERIOD = 204
 HEADINGS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 """Steps (x, y) of the headings 0 to 7, clockwise from north."""
 
-RECORDED_MAXIMA = dict(
-    zip(
-        CONTROLLED,
-        (2350.0, 83.0, 1338.0, 8684.0, 210.0, 4123.0, 721.0, 1230.0, 1802.0, 139.0, 103.0),
-        strict=True,
-    )
-)
-"""Largest mediator totals divided by 100, as the public environment records them, on the published grid."""
+LARGEST_TOTALS = dict(zip(MEDIATORS, (400, 170, 100, 190, 40, 115, 60, 310, 240, 790, 70, 540), strict=True))
+"""Largest totals of the mediators, divided by 100 and for the published grid, over 60 untreated patients of the cohort.
+(Those of the public environment belong to its variant of the rules with a matrix of coefficients.)"""
+
+LARGEST_COUNTS = (1700, 115, 145, 180, 290)
+"""Largest numbers of PMN, monocytes, TH0, TH1 and TH2 over the same patients."""
 
 
 class Patient(NamedTuple):

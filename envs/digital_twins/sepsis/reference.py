@@ -53,7 +53,7 @@ class SequentialSepsis:
             freed it is not.)
 
     Attributes:
-        f: fields `[19, n]`, in the order of `fields.FIELDS`; cell x, y is number y * grid + x.
+        f: fields `[19, n]` float32 as in the public code, in the order of `fields.FIELDS`; cell x, y is number y * grid + x.
         rows: mobile cells by kind, `[count, 7]` each, columns as in `rules`.
         sites: cell numbers of the birth sites by kind.
         occupied: mobile cells and sites on each cell `[n]`.
@@ -81,7 +81,7 @@ class SequentialSepsis:
         self.around = neighbours(self.grid)
         n = self.grid**2
         self.scale = n / GRID**2
-        self.f = np.zeros((len(FIELDS), n))
+        self.f = np.zeros((len(FIELDS), n), np.float32)
         self.f[OXY] = 100.0
         self.f[INFECTION, injured_cells(self.grid, float(self.patient.injury))] = 100.0
         self.occupied = np.zeros(n, np.int64)
@@ -94,12 +94,12 @@ class SequentialSepsis:
     @property
     def oxygen_deficit(self) -> float:
         """Missing oxygen, in cells: 0 is healthy, `grid²` is no oxygen at all."""
-        return float(self.f.shape[1] - self.f[OXY].sum() / 100)
+        return float(self.f.shape[1] - self.f[OXY].sum(dtype=float) / 100)
 
     @property
     def totals(self) -> np.ndarray:
         """Infection and the mediators summed over the grid, divided by 100 `[13]`."""
-        return np.concatenate([self.f[INFECTION : INFECTION + 1], self.f[PAF:]]).sum(1) / 100
+        return np.concatenate([self.f[INFECTION : INFECTION + 1], self.f[PAF:]]).sum(1, dtype=float) / 100
 
     def step(self, multipliers: np.ndarray | None = None, antibiotic: float | None = None) -> None:
         """Let every cell act once.
@@ -109,7 +109,7 @@ class SequentialSepsis:
             antibiotic: factor on the infection (0.2 in the public code); None for none.
         """
         m = np.ones(len(MEDIATORS)) if multipliers is None else np.asarray(multipliers, float)
-        gcsf = self.f[GCSF].sum() / 100
+        gcsf = self.f[GCSF].sum(dtype=float) / 100
         self.time += 1
         self._act(m)
         self._spawn(gcsf)
@@ -121,7 +121,7 @@ class SequentialSepsis:
             self.rules.diffuse(self.f[number], leaves, self.grid)
         if antibiotic is not None:
             self.f[INFECTION] *= antibiotic
-        np.minimum(self.f, LARGEST, out=self.f)
+        np.minimum(self.f, np.float32(LARGEST), out=self.f)
 
     def _act(self, m: np.ndarray) -> None:
         f, occupied, around, rng, compat = self.f, self.occupied, self.around, self.rng, self.compat
@@ -192,8 +192,8 @@ def neighbours(grid: int) -> np.ndarray:
 
 
 def injured_cells(grid: int, radius: float) -> np.ndarray:
-    """Which cells are infected at the start `[n]` bool: within `radius` (in cells of the published grid, scaled with the
-    side) of the centre."""
+    """Which cells are infected at the start `[n]` bool: within `radius`, in cells of the published grid and scaled with
+    the side, of the centre."""
     y, x = np.divmod(np.arange(grid**2), grid)
     return (x - grid // 2) ** 2 + (y - grid // 2) ** 2 <= (radius * grid / GRID) ** 2
 

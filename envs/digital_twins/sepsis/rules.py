@@ -1,8 +1,11 @@
 """The rules of the sepsis model one after the other, as they are defined: for plain Python and, unchanged, for Numba.
 
-`f` `[19, n]` float64 are the fields of the n endothelial cells (`fields.FIELDS`), `occupied` `[n]` the mobile cells and
+`f` `[19, n]` float32 are the fields of the n endothelial cells (`fields.FIELDS`), `occupied` `[n]` the mobile cells and
 birth sites on each, `around` `[n, 8]` the neighbours of each in the order of the headings, `m` `[12]` the multipliers.
 A mobile cell is a row of a float64 array, its columns below; its age is negative once it is dead.
+
+The precision of the fields belongs to the model: inside a large infection the signals differ by less than float32 can
+tell, mobile cells circle there, and with float64 they would gather in its centre instead.
 """
 
 from __future__ import annotations

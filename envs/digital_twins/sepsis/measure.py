@@ -1,0 +1,137 @@
+"""Figures of the sepsis model: agreement with the sequential reference, speed, mortality of a cohort."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynrl.envs.digital_twins.sepsis.fields import GRID, MEDIATORS, Patient
+from dynrl.envs.digital_twins.sepsis.model import SepsisModel
+from dynrl.envs.digital_twins.sepsis.reference import SequentialSepsis
+
+__all__ = ["Agreement", "agreement", "parallel_courses", "seconds_per_step", "sequential_courses"]
+
+STEPS = (50, 100, 200, 400)
+QUANTITIES = ("oxygen deficit", "infection", *MEDIATORS)
+
+
+class Agreement(NamedTuple):
+    """Two ensembles compared, every array `[steps, 14]` in the order of `QUANTITIES`.
+
+    Attributes:
+        parallel, sequential: means.
+        error: standard error of their difference.
+        allowed: 3 standard errors + 3 % of the sequential mean.
+    """
+
+    parallel: np.ndarray
+    sequential: np.ndarray
+    error: np.ndarray
+    allowed: np.ndarray
+
+    @property
+    def within(self) -> np.ndarray:
+        """Which differences are allowed `[steps, 14]` bool."""
+        return np.abs(self.parallel - self.sequential) <= self.allowed
+
+
+def agreement(
+    patient: Patient,
+    runs: int = 40,
+    grid: int = GRID,
+    steps: Sequence[int] = STEPS,
+    multipliers: Any = None,
+    seed: int = 0,
+) -> Agreement:
+    """Compare the two forms on the totals at `steps`."""
+    parallel = parallel_courses(patient, runs, grid, steps, multipliers, seed)
+    sequential = sequential_courses(patient, runs, grid, steps, multipliers, seed)
+    error = np.sqrt((parallel.var(0, ddof=1) + sequential.var(0, ddof=1)) / runs)
+    mean = sequential.mean(0)
+    return Agreement(parallel.mean(0), mean, error, 3 * error + 0.03 * np.abs(mean))
+
+
+def sequential_courses(
+    patient: Patient,
+    runs: int,
+    grid: int = GRID,
+    steps: Sequence[int] = STEPS,
+    multipliers: Any = None,
+    seed: int = 0,
+    compiled: bool = True,
+) -> np.ndarray:
+    """Totals of the reference at `steps`, `[runs, len(steps), 14]`."""
+    courses = []
+    for run in range(runs):
+        model = SequentialSepsis(patient, seed + run, grid, compiled=compiled)
+        course = []
+        for step in range(1, max(steps) + 1):
+            model.step(multipliers)
+            if step in steps:
+                course.append([model.oxygen_deficit, *model.totals])
+        courses.append(course)
+    return np.array(courses)
+
+
+def parallel_courses(
+    patient: Patient,
+    runs: int,
+    grid: int = GRID,
+    steps: Sequence[int] = STEPS,
+    multipliers: Any = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Totals of the parallel form at `steps`, `[runs, len(steps), 14]`."""
+    model, m = (
+        SepsisModel(grid),
+        jnp.ones(len(MEDIATORS)) if multipliers is None else jnp.asarray(multipliers),
+    )
+    courses = []
+    for run in range(runs):
+        key = jax.random.fold_in(jax.random.key(seed), run)
+        state = _started(model, key, patient)
+        course = []
+        for step in sorted(steps):
+            state = _stepped(model, state, key, patient, m, step - int(state.time))
+            course.append([state.totals.oxygen_deficit, state.totals.infection, *state.totals.mediators])
+        courses.append(jax.device_get(course))
+    return np.array(courses, float)
+
+
+def seconds_per_step(patient: Patient | None = None, grid: int = GRID, steps: int = 300) -> dict[str, float]:
+    """Seconds of one step of one patient, in the middle of the illness, for both forms, the better of three runs."""
+    patient = Patient() if patient is None else patient
+    model, key, one = SepsisModel(grid), jax.random.key(0), jnp.ones(len(MEDIATORS))
+    state = _stepped(model, _started(model, key, patient), key, patient, one, 100)
+    reference = SequentialSepsis(patient, 0, grid)
+    for _ in range(100):
+        reference.step()
+    times: dict[str, list[float]] = {"parallel": [], "sequential": []}
+    for _ in range(3):
+        begun = time.perf_counter()
+        state = jax.block_until_ready(_stepped(model, state, key, patient, one, steps))
+        times["parallel"].append((time.perf_counter() - begun) / steps)
+        begun = time.perf_counter()
+        for _ in range(steps):
+            reference.step()
+        times["sequential"].append((time.perf_counter() - begun) / steps)
+    return {name: min(seconds) for name, seconds in times.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _started(model: SepsisModel, key: Any, patient: Patient) -> Any:
+    return model.init(key, patient)
+
+
+@partial(jax.jit, static_argnums=0)
+def _stepped(model: SepsisModel, state: Any, key: Any, patient: Patient, m: Any, count: Any) -> Any:
+    def body(_: Any, state: Any) -> Any:
+        return model.step(state, m, 1.0, jax.random.fold_in(key, state.time), patient)
+
+    return jax.lax.fori_loop(0, count, body, state)
