@@ -270,7 +270,9 @@ def test_published_totals(
 
 
 @pytest.mark.parametrize("horizon", BY_HORIZON)
-def test_published_totals_of_other_horizons(campaign_2997: tuple[Campaign, AuctionLog], horizon: int) -> None:
+def test_published_totals_of_other_horizons(
+    campaign_2997: tuple[Campaign, AuctionLog], tables_2997: list[ValueTable], horizon: int
+) -> None:
     campaign, log = campaign_2997
     budget, *expected = BY_HORIZON[horizon]
     rules = AuctionRules(horizon, campaign.budget(horizon, 0.2))
