@@ -59,8 +59,8 @@ class GridSIR(FunctionalEnv):
     One person lives in each cell and meets the 8 neighbours every day (or everybody, `mixing="full"`). See `SIRModel`.
 
     ## Action space
-    `Box([0, 0], [0.1, 1], (2,), float32)`, held for `hold` days: the share of the susceptible to vaccinate on a day, and
-    the share of contacts to avoid. More is cut (`info["clipped"]`); negative numbers and NaN are refused.
+    `Box([0, 0], [0.1, 1], (2,), float32)`, held for `hold` days: the share of the susceptible to vaccinate on a day,
+    and the share of contacts to avoid. More is cut (`info["clipped"]`); negative numbers and NaN are refused.
 
     ## Observation space
     `Dict`:
@@ -77,7 +77,8 @@ class GridSIR(FunctionalEnv):
     avoided times days.
 
     ## Starting state
-    `infected` people at random cells. `reset(options={"beta": ..., "infected": ...})` sets any constant for one episode.
+    `infected` people at random cells. `reset(options={"beta": ..., "infected": ...})` sets any constant for one
+    episode.
 
     ## Episode end
     Terminates when nobody is infected; truncated after `horizon` actions.
