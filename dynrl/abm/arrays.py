@@ -37,8 +37,8 @@ def scatter_max(size: int, index: Array, values: Array, where: Array) -> Array:
         np.maximum.at(table, index[where], values[where])
         return table
     # A value of 0 changes nothing: those that stay out need no place of their own.
-    table = jnp.zeros(size, values.dtype)
-    return table.at[index].max(
+    empty = jnp.zeros(size, values.dtype)
+    return empty.at[index].max(
         jnp.where(where, values, jnp.zeros((), values.dtype)), mode="promise_in_bounds"
     )
 

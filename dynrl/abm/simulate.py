@@ -153,14 +153,26 @@ def _simulate(
 
         before = model.macro(micro)
         begin = (micro, before, jax.tree.map(jnp.asarray, policy_state), jnp.zeros(channels, jnp.float32))
-        (last, *_), (macro, *rest) = jax.lax.scan(step, begin, jnp.arange(steps))
-        return Cohort(jnp.concatenate([before[None], macro]), *rest, last)
+        (last, *_), (macro, *acts) = jax.lax.scan(step, begin, jnp.arange(steps))
 
-    patient, seed = (axis.reshape(-1) for axis in jnp.meshgrid(jnp.arange(patients), seeds, indexing="ij"))
-    shape = (patients, seeds.shape[0])
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), state)
-    runs = jax.lax.map(run, (patient, seed, flat), batch_size=min(at_once, patients * seeds.shape[0]))
-    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), runs)
+        u, amount, saturated, overflow = acts
+        return Cohort(jnp.concatenate([before[None], macro]), u, amount, saturated, overflow, last)
+
+    total = patients * seeds.shape[0]
+    chunks = -(-total // at_once)
+    width = -(-total // chunks)
+    # Chunks of one size, so that one program does them all; the last repeats runs to be full.
+    number = jnp.minimum(jnp.arange(chunks * width), total - 1)
+    patient, seed = number // seeds.shape[0], seeds[number % seeds.shape[0]]
+    start = jax.tree.map(lambda leaf: leaf.reshape(total, *leaf.shape[2:])[number], state)
+    jobs = jax.tree.map(lambda leaf: leaf.reshape(chunks, width, *leaf.shape[1:]), (patient, seed, start))
+    runs = jax.lax.map(jax.vmap(run), jobs) if chunks > 1 else jax.vmap(run)((patient, seed, start))
+
+    def by_patient(leaf: Any) -> Any:
+        rest = leaf.shape[2 if chunks > 1 else 1 :]
+        return leaf.reshape(chunks * width, *rest)[:total].reshape(patients, seeds.shape[0], *rest)
+
+    return jax.tree.map(by_patient, runs)
 
 
 def _taken(params: Any, axes: tuple[bool, ...], patient: Any) -> Any:
@@ -173,10 +185,9 @@ def _taken(params: Any, axes: tuple[bool, ...], patient: Any) -> Any:
 def _patients(model: AgentBasedModel, params: Any) -> tuple[Any, tuple[bool, ...], int]:
     default = model.default_params()
     params = default if params is None else params
-    if jax.tree.structure(params) != jax.tree.structure(default):
-        raise ValueError(
-            f"params have the structure {jax.tree.structure(params)}, expected {jax.tree.structure(default)}"
-        )
+    structure: Any = jax.tree.structure(default)
+    if structure != jax.tree.structure(params):
+        raise ValueError(f"params have the structure {jax.tree.structure(params)}, expected {structure}")
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(default)[0]]
     patients, own, leaves = None, [], []
     for path, leaf, like in zip(paths, jax.tree.leaves(params), jax.tree.leaves(default), strict=True):
@@ -192,7 +203,7 @@ def _patients(model: AgentBasedModel, params: Any) -> tuple[Any, tuple[bool, ...
         patients = leaf.shape[0] if several else patients
         own.append(several)
         leaves.append(leaf)
-    return jax.tree.unflatten(jax.tree.structure(default), leaves), tuple(own), patients or 1
+    return jax.tree.unflatten(structure, leaves), tuple(own), patients or 1
 
 
 def _control(
@@ -215,6 +226,8 @@ def _control(
             f"control has shape {np.shape(control)}, expected {(channels,)}, {(steps, channels)} or "
             f"{(patients, steps, channels)}"
         )
+    if not np.isfinite(np.asarray(control, np.float64)).all():
+        raise ValueError("control has values that are not finite, expected numbers")
     return (
         None,
         jnp.broadcast_to(schedule, (schedule.shape[0], steps, channels)),

@@ -41,7 +41,11 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: f
         # One palette for the whole film: no flicker, and a quarter of the time.
         palette = images[0] if images else None
         image = Image.fromarray(frame)
-        images.append(image.quantize(64) if palette is None else image.quantize(palette=palette, dither=0))
+        images.append(
+            image.quantize(64)
+            if palette is None
+            else image.quantize(palette=palette, dither=Image.Dither.NONE)
+        )
     if not images:
         raise ValueError("there are no frames to write")
     path = Path(path)

@@ -84,6 +84,7 @@ def _in_batches(
 
         world, (moved, ate) = jax.lax.scan(body, world, (cell, alive, keys))
     flat = slots.reshape(-1)
+    back: Array
     if xp is np:
         back = np.argsort(flat, kind="stable")[:capacity]
     else:

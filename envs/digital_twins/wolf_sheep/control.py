@@ -248,11 +248,13 @@ class WolfSheepControl(FunctionalEnv):
         return spaces.Box(low, high, dtype=np.float32)
 
     @cached_property
-    def _parts(self) -> dict[str, spaces.Box]:
-        most = np.array([self.capacity_wolves, self.capacity_sheep, self.model.grid.cells], np.float32)
-        most = most / np.array(self.model.macro_scale, np.float32) * np.float32(1.001)
+    def _parts(self) -> dict[str, Any]:
+        slots = np.array([self.capacity_wolves, self.capacity_sheep, self.model.grid.cells], np.float32)
+        most = (slots / np.array(self.model.macro_scale)).astype(np.float32)
         # Noise may multiply a count by more; what is shown is cut at 4 times the capacity.
-        parts = {"macro": spaces.Box(np.zeros(3, np.float32), 4 * most, dtype=np.float32)}
+        parts: dict[str, spaces.Box] = {
+            "macro": spaces.Box(np.zeros(3, np.float32), 4 * most, dtype=np.float32)
+        }
         if self.show_target:
             parts["target"] = spaces.Box(0.0, np.inf, (2,), np.float32)
         if self.limits.budget is not None:
