@@ -10,6 +10,7 @@ from dynrl.agents.auctions.linear import Lin, LinConfig, Mcpc, McpcConfig
 from dynrl.agents.auctions.ortb import ORTB1, ORTB2, OrtbConfig
 from dynrl.agents.auctions.pacing import BSLB, AdaptivePacing, AdaptivePacingConfig, BslbConfig
 from dynrl.agents.auctions.rlb import RLB, RlbConfig
+from dynrl.agents.auctions.rlb_nn import RLBNN, RlbNnConfig
 from dynrl.agents.auctions.shading import Shading, ShadingConfig
 from dynrl.agents.auctions.ss_mdp import SSMDP, SsMdpConfig
 from dynrl.agents.auctions.target_cpa import TargetCPA, TargetCpaConfig
@@ -22,6 +23,7 @@ __all__ = [
     "ORTB2",
     "PID",
     "RLB",
+    "RLBNN",
     "SSMDP",
     "AdaptivePacing",
     "AdaptivePacingConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "Random",
     "RandomConfig",
     "RlbConfig",
+    "RlbNnConfig",
     "Shading",
     "ShadingConfig",
     "SsMdpConfig",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dynrl.auctions.campaign import DELTA_MAX, Campaign
 from dynrl.auctions.clicks import FTRL, auc, fit_click_model, reliability
-from dynrl.auctions.generator import GeneratedMarket
+from dynrl.auctions.generator import generate_log
 from dynrl.auctions.log import AuctionLog
 from dynrl.auctions.model import CampaignModel
 from dynrl.auctions.readers import HashedFeatures, read_log
@@ -49,7 +49,7 @@ class AuctionData:
         above: what happens to a larger one: `"error"`, `"clip"` or `"tail"`.
         on_bad: `"raise"` at the first bad row, or `"skip"` up to 1 % of them.
         ticks: money of one tick, for logs with fractional prices.
-        rows: of generated auctions.
+        rows, days: number of generated auctions, and days over which they spread; click rates differ by weekday.
         seed: of generated auctions and of the click model.
     """
 
@@ -74,6 +74,7 @@ class AuctionData:
     on_bad: Literal["raise", "skip"] = "raise"
     ticks: float | None = None
     rows: int = 300_000
+    days: float = 28.0
     seed: int = 0
 
 
@@ -145,8 +146,7 @@ def _rows(settings: AuctionData) -> tuple[AuctionLog | None, AuctionLog, str, tu
     if settings.log is None:
         if settings.test_log is not None:
             raise ConfigError("data.test_log: give the training log too, as data.log")
-        market = GeneratedMarket.draw(settings.seed, delta_max=settings.delta_max)
-        log = market.log(settings.rows, settings.seed)
+        log = generate_log(settings.rows, settings.seed, days=settings.days, delta_max=settings.delta_max)
         train, held_out = _split(settings, log)
         return train, held_out, f"generated market (seed {settings.seed})", ()
     log = _read(settings, settings.log)
