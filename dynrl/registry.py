@@ -44,6 +44,7 @@ def _table(*entries: Entry) -> dict[str, Entry]:
 
 
 _DLB = "dynrl.envs.bandits.dlb:DynamicalLinearBandit"
+_TWINS = "dynrl.envs.digital_twins"
 
 ENVS: dict[str, Entry] = _table(
     Entry("dynrl/DLB-v0", _DLB, "dynamical linear bandit on a system and action set of your own"),
@@ -58,6 +59,11 @@ ENVS: dict[str, Entry] = _table(
     Entry("dynrl/BidSim-v0", "dynrl.envs.auctions.bid_sim:BidSim", "bid in a simulated market"),
     Entry("dynrl/Pacing-v0", "dynrl.envs.auctions.pacing:Pacing", "spread a budget over the slots of a day"),
     Entry("dynrl/Sepsis-v0", "dynrl.envs.digital_twins.sepsis:Sepsis", "cytokine therapy of septic patients"),
+    Entry("dynrl/MetYield-v0", f"{_TWINS}.metabolic:MetYield", "feed a metabolic network for yield"),
+    Entry("dynrl/MetBudget-v0", f"{_TWINS}.metabolic:MetBudget", "most product from a fixed feed"),
+    Entry("dynrl/MetTrack-v0", f"{_TWINS}.metabolic:MetTrack", "hold the product at changing levels"),
+    Entry("dynrl/GridSIR-v0", f"{_TWINS}.sir:GridSIR", "vaccines and contacts in an epidemic"),
+    Entry("dynrl/TumourImmune-v0", f"{_TWINS}.tumour:TumourImmune", "a drug for immune cells at a tumour"),
 )
 AGENTS: dict[str, Entry] = _table(
     *(

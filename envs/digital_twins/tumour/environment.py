@@ -75,8 +75,8 @@ class TumourImmune(FunctionalEnv):
     image out, `observe="image"` the `macro`.
 
     ## Rewards
-    `tumour`: alpha · (C_before − C_after) / log C_0, where C is the number of tumour cells and C_0 that at the beginning
-    (at least 2); `dose`: −(1 − alpha) · dose. alpha = 0.8.
+    `tumour`: alpha · (C_before − C_after) / log C_0, where C is the number of tumour cells and C_0 that at the
+    beginning (at least 2); `dose`: −(1 − alpha) · dose. alpha = 0.8.
 
     ## Starting state
     A disc of tumour cells in the middle, immune cells of type 1 at random sites. `reset(options={"radius": 5, ...})`

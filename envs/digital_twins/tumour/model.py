@@ -27,8 +27,8 @@ _RECRUITS = 8  # largest number of immune cells that arrive in a step
 
 
 class TumourParams(NamedTuple):
-    """Leaves `[]` float32. Probabilities are per step and cell; a factor level is in units of what one cell secretes in a
-    step.
+    """Leaves `[]` float32. Probabilities are per step and cell; a factor level is in units of what one cell secretes
+    in a step.
 
     Attributes:
         division: a tumour cell with room beside it divides, without help.
