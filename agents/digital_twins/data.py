@@ -42,15 +42,16 @@ def record(
     params: Any = None,
     context: Array | None = None,
     spread: float = 3.0,
-    power: float = 3.0,
-    idle: float = 0.4,
-    dwell: float = 8.0,
+    decades: float = 3.0,
+    idle: float = 0.5,
+    dwell: float = 40.0,
 ) -> Trajectories:
     """Plays runs that a metamodel can learn the effect of interventions from.
 
     Every run starts from a random microstate, for odd runs edited to random multiples of its counts. Commands are
-    piecewise constant; a channel is off in a share `idle` of the pieces and else `low + (high - low) U^power`, so that
-    small doses, which matter near a steady state, are seen as often as large ones.
+    piecewise constant; a channel is off in a share `idle` of the pieces and else log-uniform over the last `decades`
+    powers of ten below its upper bound, so that small doses, which matter near a steady state, are seen as often as
+    large ones, and runs do not all end in extinction.
 
     Args:
         model: what is played.
@@ -60,8 +61,8 @@ def record(
         params: constants with leaves `[runs, ...]`; None for the model's own in every run.
         context: `[runs, c]`, told to the metamodel with each run.
         spread: the largest multiple (and the inverse of the smallest) of initial counts.
-        power, idle: see above.
-        dwell: mean length of a piece, in strides.
+        decades, idle: see above.
+        dwell: mean length of a piece, in steps of the model.
 
     Raises:
         ValueError: `steps` is no multiple of `stride`, or a size is not positive.
@@ -78,7 +79,7 @@ def record(
     if context is None:
         context = np.zeros((runs, 0), np.float32)
     keys = jax.random.split(key, runs)
-    law = (float(spread), float(power), float(idle), float(dwell))
+    law = (float(spread), float(decades), float(idle), min(stride / dwell, 1.0))
     edited = jnp.arange(runs) % 2 == 1
     macro, control, dose = _record(model, steps // stride, stride, keys, edited, params, law)
     return Trajectories(macro, control, dose, jnp.asarray(context, jnp.float32))
@@ -134,10 +135,11 @@ def _first_state(model: AgentBasedModel, key: Array, edit: Array, params: Any, s
 
 def _commands(model: AgentBasedModel, key: Array, strides: int, law: tuple) -> Array:
     """`[strides, m]`."""
-    _, power, idle, dwell = law
+    _, decades, idle, chance = law
     low, high = jnp.asarray(model.control_low), jnp.asarray(model.control_high)
     switch, size, off = jax.random.split(key, 3)
     shape = (strides, len(model.control_names))
-    piece = jnp.cumsum(jax.random.bernoulli(switch, 1 / dwell, (strides,)))
-    amplitude = jax.random.uniform(size, shape) ** power * ~jax.random.bernoulli(off, idle, shape)
+    piece = jnp.cumsum(jax.random.bernoulli(switch, chance, (strides,)))
+    amplitude = 10.0 ** (-decades * jax.random.uniform(size, shape))
+    amplitude = amplitude * ~jax.random.bernoulli(off, idle, shape)
     return (low + (high - low) * amplitude)[piece]

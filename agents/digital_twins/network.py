@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -35,7 +36,7 @@ class Network(eqx.Module):
             last_bias: bias of the last layer; the others start at 0.
         """
         keys = jax.random.split(key, len(sizes) - 1)
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(itertools.pairwise(sizes))
         weights = [
             jax.random.normal(key, (out, into)) / jnp.sqrt(max(into, 1))
             for key, (into, out) in zip(keys, pairs, strict=True)

@@ -21,8 +21,9 @@ Array = Any
 class ResidualMap(Metamodel):
     """`x_{k+1} = relu(x_k + sqrt(x_k) N(x_k, u_k, context))`: an extinct species does not come back.
 
-    Where a component may rise from nothing (molecules that flow in) it is not a species: `open_` components are not
-    multiplied by their root.
+    A channel that removes a known share of a species does so before the map: x is `x (1 - u)^stride` in it. That keeps
+    doses right which are larger than those of the training runs. Where a component may rise from nothing (molecules
+    that flow in) it is not a species: `open_` components are not multiplied by their root.
 
     Source: the neural-ODE metamodels of Böttcher, Fonseca and Laubenbacher (Phil. Trans. R. Soc. A, 2025).
     """
@@ -31,6 +32,7 @@ class ResidualMap(Metamodel):
     scale: tuple[float, ...] = eqx.field(static=True)
     control_scale: tuple[float, ...] = eqx.field(static=True)
     stride: int = eqx.field(static=True)
+    removes: tuple[int | None, ...] = eqx.field(static=True)
     open_: tuple[bool, ...] = eqx.field(static=True)
 
     def __init__(
@@ -43,6 +45,7 @@ class ResidualMap(Metamodel):
         contexts: int = 0,
         width: int = 48,
         depth: int = 2,
+        removes: tuple[int | None, ...] | None = None,
         open_: tuple[bool, ...] | None = None,
     ) -> None:
         """Makes an untrained map of `depth` hidden layers.
@@ -52,15 +55,25 @@ class ResidualMap(Metamodel):
             key: of the first weights.
             contexts: c, length of what distinguishes patients.
             width, depth: of the hidden layers.
+            removes: `[m]`, index of the component of which each channel removes a share per step; None for none.
             open_: `[n]`, which components may rise from zero; None for none.
         """
         inputs = len(scale) + len(control_scale) + contexts
         self.network = Network([inputs, *[width] * depth, len(scale)], key, last_scale=0.1)
         self.scale, self.control_scale, self.stride = tuple(scale), tuple(control_scale), stride
+        self.removes = (None,) * len(control_scale) if removes is None else tuple(removes)
         self.open_ = (False,) * len(scale) if open_ is None else tuple(open_)
 
     def step(self, z: Array, u: Array, context: Array) -> Array:
-        return jax.nn.relu(z + self.root(z) * self.network(self.inputs(z, u, context)))
+        z = self.treated(z, u)
+        return jax.nn.relu(z + self.root(z) * (0.1 * self.stride) * self.network(self.inputs(z, u, context)))
+
+    def treated(self, z: Array, u: Array) -> Array:
+        """x after what the command removes directly."""
+        for channel, component in enumerate(self.removes):
+            if component is not None:
+                z = z.at[component].multiply((1 - u[channel]) ** self.stride)
+        return z
 
     def inputs(self, z: Array, u: Array, context: Array) -> Array:
         """What the network sees. Small doses are spread out by the root, as they matter most."""
@@ -127,7 +140,7 @@ class StochasticMap(Metamodel):
         """Adds an unfitted head of one hidden layer to a fitted map."""
         inputs = mean.network.weights[0].shape[1]
         self.mean = mean
-        self.log_variance = Network([inputs, width, len(mean.scale)], key, last_scale=0.1, last_bias=-4.0)
+        self.log_variance = Network([inputs, width, len(mean.scale)], key, last_scale=0.1, last_bias=-5.0)
         self.scale, self.control_scale, self.stride = mean.scale, mean.control_scale, mean.stride
 
     def step(self, z: Array, u: Array, context: Array) -> Array:
@@ -135,6 +148,7 @@ class StochasticMap(Metamodel):
 
     def deviation(self, z: Array, u: Array, context: Array) -> Array:
         """Standard deviation of the next x `[n]`."""
+        z = self.mean.treated(z, u)
         half = 0.5 * jnp.clip(self.log_variance(self.mean.inputs(z, u, context)), -14.0, 4.0)
         return self.mean.root(z) * jnp.exp(half)
 
