@@ -4,7 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says more about the machine (compilation, other jobs) than about the code.
+hypothesis.settings.register_profile("dynrl", deadline=None)
+hypothesis.settings.load_profile("dynrl")
 
 _CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))

@@ -16,6 +16,9 @@ from dynrl.auctions.market import Market
 from dynrl.auctions.value import ValueTable, evaluate_policy, table_bidder, value_table, value_tables
 
 DELTA_MAX, HORIZON, BUDGET = 5, 4, 12
+ROUNDING = (
+    1e-14  # some ten units in the last place of values up to T = 4, which are summed in different orders
+)
 SHAPES = [(1, 1), (1, 3), (2, 2)]  # (segments, atoms); few, because each is compiled once
 
 
@@ -145,9 +148,9 @@ def test_closed_forms(seed: int) -> None:
 def test_more_money_or_time_never_hurts(shape: tuple[int, int], seed: int) -> None:
     market = market_of(seed, *shape)
     rows = value_table(market, HORIZON, BUDGET).rows
-    assert (np.diff(rows, axis=0) >= -1e-15).all()
-    assert (np.diff(rows, axis=1) >= -1e-15).all()
-    assert (rows <= np.arange(HORIZON + 1)[:, None] * market.theta_avg + 1e-15).all()
+    assert (np.diff(rows, axis=0) >= -ROUNDING).all()
+    assert (np.diff(rows, axis=1) >= -ROUNDING).all()
+    assert (rows <= np.arange(HORIZON + 1)[:, None] * market.theta_avg + ROUNDING).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (2, 2)])
@@ -158,9 +161,9 @@ def test_blind_below_rlb_below_aware(shape: tuple[int, int], seed: int) -> None:
     market = market_of(seed, *shape)
     blind = value_table(market.blind(), HORIZON, BUDGET)
     worth, aware = evaluate_policy(blind, market), value_table(market, HORIZON, BUDGET)
-    assert (worth.rows <= aware.rows + 1e-15).all()
+    assert (worth.rows <= aware.rows + 1e-12).all()
     if shape[0] == 1:
-        assert (blind.rows <= worth.rows + 1e-15).all()
+        assert (blind.rows <= worth.rows + ROUNDING).all()
 
 
 @few
