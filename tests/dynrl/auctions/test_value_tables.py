@@ -16,9 +16,8 @@ from dynrl.auctions.market import Market
 from dynrl.auctions.value import ValueTable, evaluate_policy, table_bidder, value_table, value_tables
 
 DELTA_MAX, HORIZON, BUDGET = 5, 4, 12
-ROUNDING = (
-    1e-14  # some ten units in the last place of values up to T = 4, which are summed in different orders
-)
+# Some ten units in the last place of values up to T = 4, which are summed in different orders.
+ROUNDING = 1e-14
 SHAPES = [(1, 1), (1, 3), (2, 2)]  # (segments, atoms); few, because each is compiled once
 
 
@@ -161,7 +160,7 @@ def test_blind_below_rlb_below_aware(shape: tuple[int, int], seed: int) -> None:
     market = market_of(seed, *shape)
     blind = value_table(market.blind(), HORIZON, BUDGET)
     worth, aware = evaluate_policy(blind, market), value_table(market, HORIZON, BUDGET)
-    assert (worth.rows <= aware.rows + 1e-12).all()
+    assert (worth.rows <= aware.rows + ROUNDING).all()
     if shape[0] == 1:
         assert (blind.rows <= worth.rows + ROUNDING).all()
 
