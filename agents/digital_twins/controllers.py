@@ -38,6 +38,10 @@ class Controller(eqx.Module):
         """The memory before the first decision. Default: none."""
         return ()
 
+    def for_patient(self, context: Array) -> Controller:
+        """The controller for a patient's context `[c]`. Default: the same for everybody."""
+        return self
+
     def __call__(self, memory: Any, macro: Array, key: Array) -> tuple[Array, Any]:
         """Decides.
 
@@ -62,13 +66,15 @@ def policy(policy_state: Any, macro: Array, key: Array) -> tuple[Array, Any]:
 class FeedbackNet(Controller):
     """`u = high * sigmoid(4 N(x, e, z) + bias)`: a tanh network of the macrostate, starting near zero dose.
 
-    It sees the scaled macrostate x and, with an objective, five times the set-point errors e, so that deviations of the
-    size of the natural noise are of order 1. With `integral`, it also sees z, the leaky sum of the errors, as the I of a
-    PID controller: a bias of the metamodel that it was trained on then does not become a lasting error on the
-    agent-based model.
+    It sees the scaled macrostate x and, with an objective, five times the set-point errors e, so that deviations of
+    the size of the natural noise are of order 1. With `integral`, it also sees z, the leaky sum of the errors, as the I
+    of a PID controller: a bias of the metamodel that it was trained on then does not become a lasting error on the
+    agent-based model. With `contexts`, it sees what is known of the patient, ten times the logarithms; then one
+    training serves a population, and `for_patient` makes it personal.
     """
 
     network: Network
+    context: Array
     scale: tuple[float, ...] = eqx.field(static=True)
     high: tuple[float, ...] = eqx.field(static=True)
     objective: SetPoint | None = eqx.field(static=True)
@@ -84,6 +90,7 @@ class FeedbackNet(Controller):
         width: int = 16,
         objective: SetPoint | None = None,
         integral: bool = False,
+        contexts: int = 0,
         rate: float = 0.01,
         bias: float = -3.0,
     ) -> None:
@@ -96,6 +103,7 @@ class FeedbackNet(Controller):
             width: of the hidden layer.
             objective: whose errors it sees; None for the macrostate alone.
             integral: whether it also sees their sum.
+            contexts: c, length of what is known of a patient.
             rate: of the sum, per decision; also how fast it forgets.
             bias: of the output before the sigmoid.
 
@@ -104,16 +112,23 @@ class FeedbackNet(Controller):
         """
         if integral and objective is None:
             raise ValueError("integral=True needs an objective, whose errors are summed up")
-        inputs = len(scale) * (1 + (objective is not None) + integral)
+        inputs = len(scale) * (1 + (objective is not None) + integral) + contexts
         self.network = Network([inputs, width, len(high)], key, last_scale=0.1, last_bias=bias / 4)
         self.scale, self.high, self.objective = tuple(scale), tuple(high), objective
         self.integral, self.rate = integral, rate
+        self.context = jnp.zeros(contexts)
 
     def start(self) -> Any:
         return jnp.zeros(len(self.scale) if self.integral else 0)
 
+    def for_patient(self, context: Array) -> FeedbackNet:
+        if not self.context.shape[-1]:
+            return self
+        return eqx.tree_at(lambda c: c.context, self, jnp.asarray(context, jnp.float32))
+
     def __call__(self, memory: Any, macro: Array, key: Array) -> tuple[Array, Any]:
-        seen = [macro / jnp.asarray(self.scale)]
+        # What is known of the patient is no weight: training must not move it.
+        seen = [macro / jnp.asarray(self.scale), 10 * jax.lax.stop_gradient(self.context)]
         if self.objective is not None:
             error = 5 * jnp.clip(self.objective.errors(macro), -1.0, 1.0)
             seen.append(error)

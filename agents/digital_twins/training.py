@@ -1,4 +1,4 @@
-"""Training of controllers through a metamodel, and directly on the agent-based model with straight-through gradients."""
+"""Training of controllers: through a metamodel, and on the agent-based model with straight-through gradients."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "DirectConfig",
     "TrainConfig",
     "Trained",
+    "predicted_cost",
     "removal",
     "rounded",
     "train_on_agents",
@@ -96,8 +97,8 @@ def train_on_metamodel(
     """Back-propagates the objective through random roll-outs of the metamodel.
 
     Args:
-        metamodel: fitted; one with noise (`StochasticMap`) gives the controller realistic fluctuations, which tell it how
-            hard feedback may push.
+        metamodel: fitted; one with noise (`StochasticMap`) gives the controller realistic fluctuations, which tell it
+            how hard feedback may push.
         controller: any whose command is differentiable.
         objective: the set-point.
         starts: macrostates `[R, n]` that roll-outs begin at.
@@ -155,6 +156,45 @@ def _train(
     return weights, losses
 
 
+def predicted_cost(
+    metamodel: Metamodel,
+    controller: Controller,
+    objective: SetPoint,
+    start: Array,
+    steps: int,
+    *,
+    context: Array | None = None,
+    runs: int = 32,
+    seed: int = 0,
+) -> float:
+    """Mean J1 that the metamodel expects of a controller over `steps` steps of the agent-based model from `start` `[n]`."""
+    strides, tail = steps // metamodel.stride, max(objective.tail // metamodel.stride, 1)
+    config = TrainConfig(strides=strides, skip=max(strides - tail, 0), noise=0.0)
+    given = jnp.zeros(0) if context is None else jnp.asarray(context, jnp.float32)
+    weights, rest = eqx.partition(controller, eqx.is_inexact_array)
+    model_weights, model_rest = eqx.partition(metamodel, eqx.is_inexact_array)
+    keys = jax.random.split(jax.random.key(seed), runs)
+    start = jnp.asarray(start, jnp.float32)
+    return float(_predicted(config, objective, rest, model_rest, weights, model_weights, start, given, keys))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _predicted(
+    config: TrainConfig,
+    objective: SetPoint,
+    rest: Any,
+    model_rest: Any,
+    weights: Any,
+    model_weights: Any,
+    start: Array,
+    context: Array,
+    keys: Array,
+) -> Array:
+    metamodel, controller = eqx.combine(model_weights, model_rest), eqx.combine(weights, rest)
+    play = partial(_play, metamodel, controller, objective, config, start, context)
+    return jax.vmap(play)(keys).mean()
+
+
 def _play(
     metamodel: Metamodel,
     controller: Controller,
@@ -174,6 +214,7 @@ def _play(
         dose = jnp.mean(u / jnp.asarray(metamodel.control_scale))
         return (z, memory), objective.instant(metamodel.macro(z)) + config.dose_weight * dose
 
+    controller = controller.for_patient(context)
     begin, roll = jax.random.split(key)
     first = start * (1 + config.noise * jax.random.normal(begin, start.shape))
     z = metamodel.start(metamodel.scaled(first), context)
