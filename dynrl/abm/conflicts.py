@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dynrl.abm.arrays import loop, namespace, scatter_max
-from dynrl.abm.draws import integers, priorities, split
+from dynrl.abm.draws import integers, priorities
 
 __all__ = ["Matched", "batches", "claims", "match", "ranks", "winners"]
 
@@ -128,11 +128,8 @@ def match(
             reported as `unsettled`.
     """
     xp = namespace(taker_cell, thing_cell)
-    first, second = split(key, 2)
-    of_takers, of_things = (
-        priorities(first, taker_cell.shape[0]),
-        priorities(second, thing_cell.shape[0]),
-    )
+    of_takers = priorities(key, taker_cell.shape[0])
+    of_things = priorities(key, thing_cell.shape[0], stream=1)
 
     def body(state: Any) -> Any:
         waiting, left, _ = state

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from dynrl.abm.arrays import loop, namespace, put
@@ -114,9 +113,7 @@ def subset(key: Any, among: Array, number: Array) -> Array:
     number = xp.minimum(xp.asarray(number).astype(np.int32), among.sum(dtype=np.int32))
 
     def chosen(turn: Array) -> Array:
-        words = priorities(
-            key if isinstance(key, np.random.Generator) else jax.random.fold_in(key, turn), agents
-        )
+        words = priorities(key, agents, turn)
 
         # Largest t that at least `number` priorities reach; they are distinct, so exactly that many do.
         def refined(state: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -134,7 +131,7 @@ def subset(key: Any, among: Array, number: Array) -> Array:
     def body(state: tuple[Array, Array]) -> tuple[Array, Array]:
         return state[0] + 1, chosen(state[0])
 
-    start = (xp.zeros((), np.int32), among & (number > 0))
+    start = (xp.zeros((), np.uint32), among & (number > 0))
     return loop(lambda state: (state[0] == 0) & (number > 0), body, start, xp=xp)[1]
 
 

@@ -32,10 +32,9 @@ def graze(
 
     def act(countdown: Array, cell: Array, alive: Array, batch_key: Any) -> tuple[Array, Array, Array]:
         xp = namespace(cell)
-        moving, sharing = split(batch_key, 2)
-        cell = _chosen(model, cell, moving, ~danger, countdown == 0)
+        cell = _chosen(model, cell, batch_key, ~danger, countdown == 0)
         hungry = alive & (countdown[cell] == 0)
-        priority = priorities(sharing, cell.shape[0])
+        priority = priorities(batch_key, cell.shape[0])
         best = scatter_max(cells, cell, priority, hungry)
         ate = hungry & (priority == best[cell])
         return xp.where(best > 0, params.regrowth + 1, countdown).astype(np.int32), cell, ate
@@ -49,9 +48,8 @@ def hunt(model: WolfSheep, wolves: Population, flock: Array, key: Any) -> tuple[
     cells = model.grid.cells
 
     def act(left: Array, cell: Array, alive: Array, batch_key: Any) -> tuple[Array, Array, Array]:
-        moving, sharing = split(batch_key, 2)
-        cell = _chosen(model, cell, moving, None, left > 0)
-        ate = claims(sharing, cell, alive, left, model.max_rounds)
+        cell = _chosen(model, cell, batch_key, None, left > 0)
+        ate = claims(batch_key, cell, alive, left, model.max_rounds)
         return left - counts(cell, ate, cells), cell, ate
 
     return _in_batches(model, wolves, flock, act, key)
@@ -62,8 +60,7 @@ def _in_batches(
 ) -> tuple[Population, Array, Array]:
     capacity = animals.alive.shape[0]
     batch = -(-capacity // model.batches)
-    ordering, acting = split(key, 2)
-    order = _random_order(ordering, capacity)
+    order = _random_order(key, capacity)
     xp = namespace(order)
     # Slots behind the last stand for nobody and fill the last batch.
     filler = xp.arange(capacity, batch * model.batches, dtype=np.int32)
@@ -71,7 +68,7 @@ def _in_batches(
     padding = batch * model.batches - capacity
     cell = xp.concatenate([animals.cell, xp.zeros(padding, np.int32)])[slots]
     alive = xp.concatenate([animals.alive, xp.zeros(padding, bool)])[slots]
-    keys = split(acting, model.batches)
+    keys = split(key, model.batches)
     if xp is np:
         moved, ate = np.empty_like(cell), np.empty_like(alive)
         for b in range(model.batches):

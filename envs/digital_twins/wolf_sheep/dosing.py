@@ -17,13 +17,12 @@ Array = Any
 
 
 def dosed(
-    model: WolfSheep, state: WolfSheepState, u: Array, key: Any, params: WolfSheepParams
+    model: WolfSheep, state: WolfSheepState, u: Array, keys: Any, params: WolfSheepParams
 ) -> tuple[WolfSheepState, Intervention, Array]:
     """Remove the fractions `u` of sheep and wolves `[2]`; returns `(state, what was done, animals without room)`.
 
     What is not finite counts as 0 and raises the flag `invalid`.
     """
-    keys = split(key, 5)
     xp = namespace(state.countdown, u)
     u = xp.asarray(u).astype(np.float32)
     finite = xp.isfinite(u)
@@ -39,7 +38,7 @@ def dosed(
     for i, (herd, gain) in enumerate(zip(herds, (params.gain_sheep, params.gain_wolf), strict=True)):
         herd = died(herd, subset(keys[1 + i], herd.alive, xp.maximum(amount[i], 0)))
         if model.allow_stocking:
-            herd, without = added(model, herd, xp.maximum(-amount[i], 0), gain, keys[3 + i])
+            herd, without = added(model, herd, xp.maximum(-amount[i], 0), gain, keys[1 + i])
             missing = missing + without
         changed.append(herd)
     intervention = Intervention(amount.astype(np.float32), (wish > population).any())
@@ -62,7 +61,7 @@ def resized(
     model: WolfSheep, state: WolfSheepState, macro: Array, params: WolfSheepParams, key: Any
 ) -> WolfSheepState:
     """See `WolfSheep.edited`."""
-    keys = split(key, 7)
+    keys = split(key, 5)
     xp = namespace(state.countdown, macro)
     wanted = xp.maximum(xp.floor(xp.asarray(macro) + np.float32(0.5)), 0).astype(np.int32)
     herds = []
@@ -70,13 +69,13 @@ def resized(
         ((state.wolves, params.gain_wolf, wanted[0]), (state.sheep, params.gain_sheep, wanted[1]))
     ):
         surplus = size(herd) - target
-        herd = died(herd, subset(keys[2 * i], herd.alive, xp.maximum(surplus, 0)))
-        herds.append(added(model, herd, xp.maximum(-surplus, 0), gain, keys[2 * i + 1])[0])
+        herd = died(herd, subset(keys[i], herd.alive, xp.maximum(surplus, 0)))
+        herds.append(added(model, herd, xp.maximum(-surplus, 0), gain, keys[i])[0])
     clock = xp.minimum(state.countdown, params.regrowth)
     grown = clock == 0
     surplus = grown.sum(dtype=np.int32) - wanted[2]
-    eaten = subset(keys[4], grown, xp.maximum(surplus, 0))
-    regrown = subset(keys[5], ~grown, xp.maximum(-surplus, 0))
-    fresh = 1 + integers(keys[6], clock.shape, xp.maximum(params.regrowth, 1))
+    eaten = subset(keys[2], grown, xp.maximum(surplus, 0))
+    regrown = subset(keys[3], ~grown, xp.maximum(-surplus, 0))
+    fresh = 1 + integers(keys[4], clock.shape, xp.maximum(params.regrowth, 1))
     clock = xp.where(eaten, fresh, xp.where(regrown, 0, clock)).astype(np.int32)
     return state._replace(wolves=herds[0], sheep=herds[1], countdown=clock)

@@ -208,21 +208,23 @@ class WolfSheep:
         Raises:
             ValueError: outside compiled code, more animals than slots.
         """
-        keys = split(key, 4)
+        keys = split(key, 3)
         sheep = self._settled(keys[0], self.capacity_sheep, params.initial_sheep, params.gain_sheep)
         wolves = self._settled(keys[1], self.capacity_wolves, params.initial_wolves, params.gain_wolf)
-        coin = uniform(keys[2], (self.grid.cells,))
+        coin = uniform(keys[2], (self.grid.cells,), stream=1)
         xp = namespace(coin)
-        k = xp.floor(uniform(keys[3], (self.grid.cells,)) * params.regrowth).astype(np.int32)
+        k = xp.floor(uniform(keys[2], (self.grid.cells,), stream=2) * params.regrowth).astype(np.int32)
         countdown = xp.where((coin < 0.5) | (k == 0), 0, k + 1).astype(np.int32)
         return WolfSheepState(sheep, wolves, countdown, xp.zeros((), bool))
 
     def step(self, state: WolfSheepState, u: Array, key: Any, params: WolfSheepParams) -> Stepped:
         """Remove fractions `u` of sheep and wolves `[2]`, then sheep, wolves and grass."""
-        keys = split(key, 3)
-        state, intervention, missing = dosed(self, state, u, keys[0], params)
-        flock, grazed = phases.sheep_phase(self, state, keys[1], params)
-        pack, flock_left, unsettled = phases.wolf_phase(self, flock.population, state.wolves, keys[2], params)
+        keys = split(key, 7)
+        state, intervention, missing = dosed(self, state, u, keys[:3], params)
+        flock, grazed = phases.sheep_phase(self, state, keys[3:5], params)
+        pack, flock_left, unsettled = phases.wolf_phase(
+            self, flock.population, state.wolves, keys[5:7], params
+        )
         countdown = namespace(grazed).maximum(grazed - 1, 0)
         state = WolfSheepState(flock_left, pack.population, countdown, state.invalid)
         overflow = (missing + flock.overflow + pack.overflow + unsettled).astype(np.int32)
@@ -257,15 +259,14 @@ class WolfSheep:
         return self._settled(key, capacity, number, gain)
 
     def _settled(self, key: Any, capacity: int, number: Array, gain: Array) -> Population:
-        keys = split(key, 2)
-        words = bits(keys[0], (4, capacity))
+        words = [bits(key, (capacity,), stream=i) for i in range(1, 5)]
         energy = unit(words[0]) * (2 * gain)
         xp = namespace(energy)
         if self.energy_init == "int":
             energy = xp.floor(energy)
         attributes = {"energy": energy.astype(np.float32)}
         if self.variant != "netlogo":
-            return scattered(keys[1], capacity, number, self.grid.cells, attributes)
+            return scattered(key, capacity, number, self.grid.cells, attributes)
         attributes["x"] = unit(words[1]) * np.float32(self.width)
         attributes["y"] = unit(words[2]) * np.float32(self.height)
         attributes["heading"] = unit(words[3]) * np.float32(360)

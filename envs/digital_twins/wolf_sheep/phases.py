@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynrl.abm import Placed, Population, claims, counts, died, place, priorities, split
+from dynrl.abm import Placed, Population, claims, counts, died, place, priorities
 from dynrl.abm.arrays import namespace, scatter_max
 from dynrl.abm.draws import below, bits, unit
 
@@ -17,11 +17,10 @@ Array = Any
 
 
 def sheep_phase(
-    model: WolfSheep, state: WolfSheepState, key: Any, params: WolfSheepParams
+    model: WolfSheep, state: WolfSheepState, keys: Any, params: WolfSheepParams
 ) -> tuple[Placed, Array]:
     """Every sheep acts once; returns the sheep with their newborn, and the countdowns after grazing."""
     sheep, cells = state.sheep, model.grid.cells
-    keys = split(key, 4)
     if model.variant == "chase":
         from dynrl.envs.digital_twins.wolf_sheep.chase import graze
 
@@ -31,21 +30,20 @@ def sheep_phase(
         xp = namespace(sheep.cell)
         grown = state.countdown == 0
         hungry = sheep.alive & grown[sheep.cell]
-        priority = priorities(keys[1], sheep.cell.shape[0])
+        priority = priorities(keys[0], sheep.cell.shape[0])
         # The winner of each patch; the patches that have one are the eaten ones.
         best = scatter_max(cells, sheep.cell, priority, hungry)
         ate = hungry & (priority == best[sheep.cell])
         countdown = xp.where(best > 0, params.regrowth + 1, state.countdown).astype(np.int32)
-    return _lived(model, sheep, ate, params.gain_sheep, params.p_sheep, keys[2]), countdown
+    return _lived(model, sheep, ate, params.gain_sheep, params.p_sheep, keys[1]), countdown
 
 
 def wolf_phase(
-    model: WolfSheep, sheep: Population, wolves: Population, key: Any, params: WolfSheepParams
+    model: WolfSheep, sheep: Population, wolves: Population, keys: Any, params: WolfSheepParams
 ) -> tuple[Placed, Population, Array]:
     """Every wolf acts once; returns the wolves with their newborn, the sheep that are left, and how many wolves went
     hungry beside a sheep because `max_rounds` ran out."""
     cells = model.grid.cells
-    keys = split(key, 4)
     flock = counts(sheep.cell, sheep.alive, cells)
     if model.variant == "chase":
         from dynrl.envs.digital_twins.wolf_sheep.chase import hunt
@@ -54,11 +52,11 @@ def wolf_phase(
         kills = flock - left
     else:
         wolves = _moved(model, wolves, keys[0])
-        fed = claims(keys[1], wolves.cell, wolves.alive, flock, model.max_rounds)
+        fed = claims(keys[0], wolves.cell, wolves.alive, flock, model.max_rounds)
         kills = counts(wolves.cell, fed, cells)
-    eaten = claims(keys[3], sheep.cell, sheep.alive, kills, model.max_rounds)
+    eaten = claims(keys[1], sheep.cell, sheep.alive, kills, model.max_rounds)
     unsettled = _unsettled(model, wolves, fed, flock, kills)
-    pack = _lived(model, wolves, fed, params.gain_wolf, params.p_wolf, keys[2])
+    pack = _lived(model, wolves, fed, params.gain_wolf, params.p_wolf, keys[1])
     return pack, died(sheep, eaten), unsettled
 
 
@@ -82,16 +80,15 @@ def _moved(model: WolfSheep, animals: Population, key: Any) -> Population:
 def _lived(model: WolfSheep, animals: Population, ate: Array, gain: Any, birth: Any, key: Any) -> Placed:
     """Metabolism, meal, death and birth, in this order."""
     xp = namespace(animals.cell)
-    first, second = split(key, 2)
     energy = animals.attributes["energy"] - 1 + xp.where(ate, gain, 0).astype(np.float32)
     alive = animals.alive & (energy >= 0)
-    bearing = alive & (unit(bits(first, alive.shape)) < birth)
+    bearing = alive & (unit(bits(key, alive.shape, stream=1)) < birth)
     animals = animals._replace(alive=alive, attributes={**animals.attributes, "energy": energy})
     children = animals._replace(
         alive=bearing, attributes={**animals.attributes, "energy": (energy / 2).astype(np.float32)}
     )
     if model.variant == "netlogo":
-        turned = animals.attributes["heading"] + 360 * unit(bits(second, alive.shape))
+        turned = animals.attributes["heading"] + 360 * unit(bits(key, alive.shape, stream=2))
         children = _forward(model, children, turned)
     placed = place(animals, children)
     # A cancelled birth costs nothing; the energies of parents are halved in the slots that they keep.
