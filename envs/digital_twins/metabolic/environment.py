@@ -217,7 +217,9 @@ class FeedingEnv(FunctionalEnv):
             time = state.time + number + 1
             inflow = self.permitted(dose.amount[0], task, time, rounding, params)
             stepped = self.model.step(micro, inflow[None], step, params.rates)
-            cut = cut | stepped.intervention.saturated | (stepped.overflow > 0)
+            # Rounding to whole molecules changes an inflow by less than 1; the task by 1 or more.
+            changed = jnp.abs(inflow - dose.amount[0]) >= 1
+            cut = cut | changed | stepped.intervention.saturated | (stepped.overflow > 0)
             micro = stepped.state
             task = self.task_after(task, micro, time, params)
             return (micro, task, cut), (micro.supplied, micro.harvested)
