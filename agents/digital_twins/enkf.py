@@ -1,7 +1,7 @@
 """Ensemble Kalman filter at the macrostate: a twin is fitted to one patient's series of counts.
 
-Knapp, Cruz, Mehrad and Laubenbacher, "Personalizing computational models to construct medical digital twins", Journal of
-the Royal Society Interface 22:20250055, 2025.
+Knapp, Cruz, Mehrad and Laubenbacher, "Personalizing computational models to construct medical digital twins", Journal
+of the Royal Society Interface 22:20250055, 2025.
 """
 
 from __future__ import annotations
@@ -193,7 +193,9 @@ def surprisal(mean: Floats, covariance: Floats, truth: Floats) -> float:
     """`-log p(truth)` under a Gaussian, in nats: lower is better, overconfidence is punished."""
     missed = truth - mean
     _, logdet = np.linalg.slogdet(covariance)
-    return float(0.5 * (missed @ np.linalg.pinv(covariance) @ missed + logdet + len(mean) * np.log(2 * np.pi)))
+    return float(
+        0.5 * (missed @ np.linalg.pinv(covariance) @ missed + logdet + len(mean) * np.log(2 * np.pi))
+    )
 
 
 def _pairing(old: Floats, new: Floats) -> NDArray[np.int64]:

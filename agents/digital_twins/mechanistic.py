@@ -1,8 +1,8 @@
-"""Metamodels written from the rules: wolves, sheep and grass that regrows with a delay; the well-mixed metabolic network."""
+"""Metamodels written from the rules: wolves, sheep and grass with a delay; the well-mixed metabolic network."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,22 +12,34 @@ from dynrl.abm.metabolic_mean_field import mean_field_step
 from dynrl.agents.digital_twins.metamodel import Metamodel
 from dynrl.dynamics.solvers import Rk4
 
-__all__ = ["MetabolicMeanField", "WolfSheepOde"]
+__all__ = ["MetabolicMeanField", "OdeRates", "WolfSheepOde"]
 
 Array = Any
 
-RATES = {
-    "sheep_graze": 0.9,
-    "sheep_starve": 0.4,
-    "sheep_birth": 0.04,
-    "wolf_hunt": 0.9,
-    "wolf_starve": 0.4,
-    "wolf_birth": 0.05,
-    "gain_sheep": 4.0,
-    "gain_wolf": 20.0,
-    "regrowth": 30.0,
-}
-"""First guesses, per step: what the rules say, and 0.9 and 0.4 for what mixing and energy spread make of them."""
+
+class OdeRates(NamedTuple):
+    """Rates of `WolfSheepOde`, each `[]`, per step of the agent-based model.
+
+    The defaults are first guesses: what the rules say, and 0.9 and 0.4 for what mixing and energy spread make of them.
+
+    Attributes:
+        graze, hunt: share of the encounters of perfect mixing that take place.
+        sheep_starve, wolf_starve: b of the death rates.
+        p_sheep, p_wolf: births per animal.
+        gain_sheep, gain_wolf: energy per meal.
+        regrowth: R, steps.
+    """
+
+    graze: Any = 0.9
+    hunt: Any = 0.9
+    sheep_starve: Any = 0.4
+    wolf_starve: Any = 0.4
+    p_sheep: Any = 0.04
+    p_wolf: Any = 0.05
+    gain_sheep: Any = 4.0
+    gain_wolf: Any = 20.0
+    regrowth: Any = 30.0
+
 
 SCALE = (100.0, 200.0, 1000.0)
 STAGES = 4
@@ -45,12 +57,12 @@ class WolfSheepOde(Metamodel):
     * e_s' = gain_s G / s - 1 - (p_s - d) e_s, likewise wolves
     * g' = (4 / R) c_4 - G,  c_1' = G - (4 / R) c_1,  c_i' = (4 / R) (c_{i-1} - c_i)
 
-    The state is w, s, g (scaled as the macrostate), c_1..c_4 as multiples of the scale of g, e_w, e_s. The nine rates are
-    positive, stored as logarithms and fitted; a context `[5]` multiplies gain_wolf, gain_sheep, p_wolf, p_sheep and R by
-    its exponentials, so that one fitted model serves every patient.
+    The state is w, s, g (scaled as the macrostate), c_1..c_4 as multiples of the scale of g, e_w, e_s. The nine rates
+    are positive, stored as logarithms and fitted; a context `[5]` multiplies gain_wolf, gain_sheep, p_wolf, p_sheep and
+    R by its exponentials, so that one fitted model serves every patient.
     """
 
-    log_rates: dict[str, Array]
+    log_rates: OdeRates
     cells: int = eqx.field(static=True)
     scale: tuple[float, ...] = eqx.field(static=True)
     control_scale: tuple[float, ...] = eqx.field(static=True)
@@ -74,23 +86,23 @@ class WolfSheepOde(Metamodel):
         """
         if cells < 1 or stride < 1:
             raise ValueError(f"cells={cells}, stride={stride}: expected positive numbers")
-        self.log_rates = {name: jnp.log(rate) for name, rate in RATES.items()}
+        self.log_rates = OdeRates(*(jnp.log(rate) for rate in OdeRates()))
         self.cells, self.scale, self.control_scale, self.stride = cells, SCALE, tuple(control_scale), stride
         self.solver = Rk4(max(round(stride / 2), 1)) if solver is None else solver
 
-    def rates(self, context: Array) -> dict[str, Array]:
+    def rates(self, context: Array) -> OdeRates:
         """The rates of a patient."""
-        rates = {name: jnp.exp(value) for name, value in self.log_rates.items()}
-        if context.shape[-1]:
-            names = ("gain_wolf", "gain_sheep", "wolf_birth", "sheep_birth", "regrowth")
-            for name, shift in zip(names, context, strict=True):
-                rates[name] = rates[name] * jnp.exp(shift)
-        return rates
+        rates = OdeRates(*(jnp.exp(value) for value in self.log_rates))
+        if not context.shape[-1]:
+            return rates
+        names = ("gain_wolf", "gain_sheep", "p_wolf", "p_sheep", "regrowth")
+        pairs = zip(names, context, strict=True)
+        return rates._replace(**{name: getattr(rates, name) * jnp.exp(shift) for name, shift in pairs})
 
     def start(self, x: Array, context: Array) -> Array:
         rates = self.rates(context)
         eaten = jnp.maximum(self.cells / SCALE[2] - x[2], 0.0)
-        reserves = jnp.stack([rates["gain_wolf"], rates["gain_sheep"]])
+        reserves = jnp.stack([rates.gain_wolf, rates.gain_sheep])
         return jnp.concatenate([x, jnp.full(STAGES, eaten / STAGES), reserves])
 
     def step(self, z: Array, u: Array, context: Array) -> Array:
@@ -98,22 +110,22 @@ class WolfSheepOde(Metamodel):
         _, path = self.solver(lambda t, z, args: self.slope(z, *args), z, given, float(self.stride))
         return jnp.maximum(path[-1], 0.0)
 
-    def slope(self, z: Array, rates: dict[str, Array], u: Array) -> Array:
+    def slope(self, z: Array, rates: OdeRates, u: Array) -> Array:
         """dz/dt per step of the agent-based model, under the command u = (sheep, wolves)."""
         r = rates
         w, s, g = z[0] * SCALE[0], z[1] * SCALE[1], z[2] * SCALE[2]
         stages, e_w, e_s = z[3 : 3 + STAGES] * SCALE[2], z[-2], z[-1]
-        grazed = r["sheep_graze"] * g * -jnp.expm1(-s / self.cells)
-        killed = r["wolf_hunt"] * s * -jnp.expm1(-w / self.cells)
-        d_s = r["sheep_starve"] / (1 + jnp.maximum(e_s, 0.0)) ** 2
-        d_w = r["wolf_starve"] / (1 + jnp.maximum(e_w, 0.0)) ** 2
-        flow = STAGES / r["regrowth"]
+        grazed = r.graze * g * -jnp.expm1(-s / self.cells)
+        killed = r.hunt * s * -jnp.expm1(-w / self.cells)
+        d_s = r.sheep_starve / (1 + jnp.maximum(e_s, 0.0)) ** 2
+        d_w = r.wolf_starve / (1 + jnp.maximum(e_w, 0.0)) ** 2
+        flow = STAGES / r.regrowth
         before = jnp.concatenate([grazed[None], flow * stages[:-1]])
-        slope_w = (r["wolf_birth"] - d_w - u[1]) * w
-        slope_s = (r["sheep_birth"] - d_s - u[0]) * s - killed
+        slope_w = (r.p_wolf - d_w - u[1]) * w
+        slope_s = (r.p_sheep - d_s - u[0]) * s - killed
         # Births halve the mother's energy and the dead had none, so the mean falls with births and rises with deaths.
-        slope_e_w = r["gain_wolf"] * killed / (w + 1e-3) - 1 - (r["wolf_birth"] - d_w) * e_w
-        slope_e_s = r["gain_sheep"] * grazed / (s + 1e-3) - 1 - (r["sheep_birth"] - d_s) * e_s
+        slope_e_w = r.gain_wolf * killed / (w + 1e-3) - 1 - (r.p_wolf - d_w) * e_w
+        slope_e_s = r.gain_sheep * grazed / (s + 1e-3) - 1 - (r.p_sheep - d_s) * e_s
         return jnp.concatenate(
             [
                 jnp.stack([slope_w / SCALE[0], slope_s / SCALE[1], (flow * stages[-1] - grazed) / SCALE[2]]),

@@ -131,9 +131,7 @@ def _minimise(
         value, slope = gradient(jnp.asarray(x, jnp.float32))
         return float(value), np.asarray(slope, np.float64)
 
-    found = minimize(
-        both, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations}
-    )
+    found = minimize(both, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
     if not np.isfinite(found.fun):
         raise FloatingPointError("shooting left the range of the metamodel: its cost is not finite")
     return found.x, float(found.fun), int(found.nit)

@@ -167,7 +167,7 @@ def predicted_cost(
     runs: int = 32,
     seed: int = 0,
 ) -> float:
-    """Mean J1 that the metamodel expects of a controller over `steps` steps of the agent-based model from `start` `[n]`."""
+    """Mean J1 that the metamodel expects over `steps` steps of the agent-based model from the macrostate `start` `[n]`."""
     strides, tail = steps // metamodel.stride, max(objective.tail // metamodel.stride, 1)
     config = TrainConfig(strides=strides, skip=max(strides - tail, 0), noise=0.0)
     given = jnp.zeros(0) if context is None else jnp.asarray(context, jnp.float32)
