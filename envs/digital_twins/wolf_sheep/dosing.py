@@ -16,34 +16,38 @@ if TYPE_CHECKING:
 Array = Any
 
 
-def dosed(
-    model: WolfSheep, state: WolfSheepState, u: Array, keys: Any, params: WolfSheepParams
-) -> tuple[WolfSheepState, Intervention, Array]:
-    """Remove the fractions `u` of sheep and wolves `[2]`; returns `(state, what was done, animals without room)`.
-
-    What is not finite counts as 0 and raises the flag `invalid`.
-    """
+def asked(model: WolfSheep, state: WolfSheepState, u: Array, key: Any) -> tuple[Array, Array, Array]:
+    """The fractions `u` `[2]` as whole sheep and wolves, cut to those there; returns `(amount [2], whether it was cut,
+    the flag invalid)`. What is not finite counts as 0 and raises the flag."""
     xp = namespace(state.countdown, u)
     u = xp.asarray(u).astype(np.float32)
     finite = xp.isfinite(u)
     u = xp.where(finite, u, 0)
     if not model.allow_stocking:
         u = xp.maximum(u, 0)
-    herds = (state.sheep, state.wolves)
-    population = xp.stack([size(herd) for herd in herds]).astype(np.float32)
-    wish = whole(keys[0], u * population, model.rounding)
-    amount = xp.minimum(wish, population)
+    population = xp.stack([size(state.sheep), size(state.wolves)]).astype(np.float32)
+    wish = whole(key, u * population, model.rounding)
+    amount = xp.minimum(wish, population).astype(np.float32)
+    return amount, (wish > population).any(), state.invalid | ~finite.all()
+
+
+def dosed(
+    model: WolfSheep, state: WolfSheepState, u: Array, keys: Any, params: WolfSheepParams
+) -> tuple[WolfSheepState, Intervention, Array]:
+    """Remove the fractions `u` of sheep and wolves `[2]`; returns `(state, what was done, animals without room)`."""
+    amount, saturated, invalid = asked(model, state, u, keys[0])
+    xp = namespace(state.countdown, amount)
     missing = xp.zeros((), np.int32)
     changed = []
-    for i, (herd, gain) in enumerate(zip(herds, (params.gain_sheep, params.gain_wolf), strict=True)):
+    herds = ((state.sheep, params.gain_sheep), (state.wolves, params.gain_wolf))
+    for i, (herd, gain) in enumerate(herds):
         herd = died(herd, subset(keys[1 + i], herd.alive, xp.maximum(amount[i], 0)))
         if model.allow_stocking:
             herd, without = added(model, herd, xp.maximum(-amount[i], 0), gain, keys[1 + i])
             missing = missing + without
         changed.append(herd)
-    intervention = Intervention(amount.astype(np.float32), (wish > population).any())
-    state = state._replace(sheep=changed[0], wolves=changed[1], invalid=state.invalid | ~finite.all())
-    return state, intervention, missing
+    state = state._replace(sheep=changed[0], wolves=changed[1], invalid=invalid)
+    return state, Intervention(amount, saturated), missing
 
 
 def added(

@@ -9,11 +9,12 @@ import numpy as np
 from dynrl.abm import simulate
 from dynrl.envs.digital_twins.wolf_sheep import sequential
 from dynrl.envs.digital_twins.wolf_sheep.model import WolfSheep, WolfSheepParams
+from dynrl.envs.digital_twins.wolf_sheep.native import NativeCohort
 
 __all__ = ["BACKENDS", "Backend", "ensemble", "sequential_run"]
 
-Backend = Literal["seq", "python", "numpy", "jax"]
-BACKENDS: tuple[Backend, ...] = ("seq", "python", "numpy", "jax")
+Backend = Literal["seq", "python", "numpy", "jax", "numba"]
+BACKENDS: tuple[Backend, ...] = ("seq", "python", "numpy", "jax", "numba")
 
 _MOVEMENT = {
     "rw4": sequential.RW,
@@ -40,12 +41,13 @@ def ensemble(
         steps: of each run.
         seeds: number of runs.
         backend: `"seq"`: one animal after the other, compiled by Numba; `"python"`: the same text in plain Python and
-            the same numbers, slowly; `"numpy"`; `"jax"`. Back ends agree in distribution, not run by run.
+            the same numbers, slowly; `"numpy"`; `"jax"`; `"numba"`: see `native`. Back ends agree in distribution, not
+            run by run.
         first_seed: seeds are this number and those after it.
 
     Raises:
         ValueError: unknown back end.
-        ImportError: `"seq"` without Numba.
+        ImportError: `"seq"` or `"numba"` without Numba.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}, expected one of {', '.join(map(repr, BACKENDS))}")
@@ -53,6 +55,11 @@ def ensemble(
     numbers = np.arange(first_seed, first_seed + seeds)
     if backend == "jax":
         return np.asarray(simulate(model, params, steps=steps, seeds=numbers).macro[0])
+    if backend == "numba":
+        cohort = NativeCohort(model, params, numbers)
+        first = cohort.macro()[:, None]
+        record = cohort.run(np.zeros((seeds, steps, 2), np.float32))
+        return np.concatenate([first, record[..., :3].astype(np.float32)], axis=1)
     if backend == "numpy":
         return np.stack([_numpy_run(model, params, steps, seed) for seed in numbers])
     doses = np.zeros((steps, 2), np.int64)

@@ -106,7 +106,10 @@ class WolfSheep:
     control_names = ("sheep", "wolves")
 
     def __post_init__(self) -> None:
-        for name, choices in (("variant", VARIANTS), ("energy_init", ("float", "int"))):
+        for name, choices in (
+            ("variant", VARIANTS),
+            ("energy_init", ("float", "int")),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}, expected one of {', '.join(map(repr, choices))}"
