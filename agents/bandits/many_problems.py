@@ -13,8 +13,9 @@ from dynrl.agents.bandits.agent import BanditAgent
 from dynrl.agents.bandits.run_functions import step_chunk
 from dynrl.agents.bandits.simulation import Simulation, SimulationResult
 from dynrl.bandits import DLBSystem
+from dynrl.compilation import jit_by_class
 
-_advance = jax.jit(jax.vmap(step_chunk, in_axes=(0, 0, 0, 0, None)))
+_advance = jit_by_class(jax.vmap(step_chunk, in_axes=(0, 0, 0, 0, None)))
 
 
 def simulate_many(

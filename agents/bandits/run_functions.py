@@ -15,6 +15,7 @@ import numpy as np
 from dynrl.agents.bandits.algorithm import Array, BanditAlgorithm
 from dynrl.agents.bandits.linear_algebra import inner, matvec
 from dynrl.bandits import DLBParams
+from dynrl.compilation import jit_by_class
 
 BLOCK = 16  # rounds or holds whose noise is drawn together
 
@@ -210,12 +211,16 @@ def step(
 
 
 def refresh_all(algorithm: BanditAlgorithm, carry: Carry) -> Carry:
-    """All runs with `algorithm.refresh` applied."""
-    learned = jax.vmap(algorithm.refresh, axis_size=len(carry.sample))(carry.learned)
-    return carry._replace(learned=learned)
+    """All runs with `algorithm.refresh` applied, one after the other.
+
+    Side by side, the last few runs of a batch are compiled apart from the others, and to other roundings.
+    """
+    if not jax.tree.leaves(carry.learned):
+        return carry
+    return carry._replace(learned=jax.lax.map(algorithm.refresh, carry.learned))
 
 
-@jax.jit
+@jit_by_class
 def step_chunk(
     world: World, algorithm: BanditAlgorithm, carry: Carry, inputs: RoundInputs, keys: tuple[Array, Array]
 ) -> Carry:
@@ -240,7 +245,7 @@ def step_chunk(
     return refresh_all(algorithm, carry)
 
 
-@jax.jit
+@jit_by_class
 def step_chunk_with_noise(
     world: World, algorithm: BanditAlgorithm, carry: Carry, inputs: RoundInputs, noise: Array, draws: Array
 ) -> Carry:
@@ -287,7 +292,7 @@ def jump(
     return Carry(after[:n], mean_after[:n], held, carry.sample, learned, totals)
 
 
-@jax.jit
+@jit_by_class
 def epoch_chunk(
     world: World,
     jumps: Jumps,

@@ -36,7 +36,7 @@ from dynrl.runs.checkpoint import flatten_tree, unflatten_tree
 AgentT = TypeVar("AgentT", bound=BanditAgent)
 
 MAX_CHUNK = 8192  # rounds or holds between two refreshes of an inverse from its master copy
-LANES = 16  # runs are padded to a multiple: smaller or odd batches are compiled to other roundings
+LANES = 32  # runs go through one program, this many at a time: other numbers of them are compiled to other roundings
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,12 @@ class Simulation:
         """Runs up to `chunks` chunks of rounds."""
         with jax.enable_x64(True):
             for _ in range(min(chunks, self.num_chunks - self.chunks_done)):
-                self.absorb(self._plan.advance(self.lanes(), self.chunks_done, self.keys))
+                lanes, inputs = self.lanes(), self._plan.inputs(self.chunks_done)
+                groups = [
+                    self._plan.advance(_rows(lanes, group), inputs, tuple(keys[group] for keys in self.keys))
+                    for group in np.arange(len(self._lanes)).reshape(-1, LANES)
+                ]
+                self.absorb(_joined(groups))
 
     def lanes(self) -> Carry:
         """The carry as the compiled code takes it: padded to a multiple of `LANES` runs."""
@@ -246,6 +251,12 @@ def _rows(carry: Carry, rows: np.ndarray) -> Carry:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], carry)
 
 
+def _joined(groups: list[Carry]) -> Carry:
+    if len(groups) == 1:
+        return groups[0]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *groups)
+
+
 class _StepPlan:
     """Tables of the step path, made chunk by chunk."""
 
@@ -274,8 +285,8 @@ class _StepPlan:
             epoch={name: table[epoch] for name, table in self.schedule.inputs.items()},
         )
 
-    def advance(self, carry: Carry, number: int, keys: Any) -> Carry:
-        return step_chunk(self.owner.world, self.owner.algorithm, carry, self.inputs(number), keys)
+    def advance(self, carry: Carry, inputs: RoundInputs, keys: Any) -> Carry:
+        return step_chunk(self.owner.world, self.owner.algorithm, carry, inputs, keys)
 
 
 class _EpochPlan:
@@ -304,8 +315,7 @@ class _EpochPlan:
             epoch={name: table[epoch] for name, table in self.schedule.inputs.items()},
         )
 
-    def advance(self, carry: Carry, number: int, keys: Any) -> Carry:
-        inputs = self.inputs(number)
+    def advance(self, carry: Carry, inputs: EpochInputs, keys: Any) -> Carry:
         return epoch_chunk(self.owner.world, self.jumps, self.owner.algorithm, carry, inputs, keys)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from dynrl.auctions.serving import BidPolicy
 
-__all__ = ["Bidder", "Outcome", "Request", "classes_in"]
+__all__ = ["Bidder", "Outcome", "Request"]
 
 Array = Any  # a number, numpy.ndarray or jax.Array
 
@@ -73,16 +72,3 @@ class Bidder:
     def serving(self) -> BidPolicy:
         """The same strategy in NumPy alone, for one auction at a time (`dynrl.auctions.serving`)."""
         raise NotImplementedError(f"{type(self).__name__} has no NumPy form to serve from")
-
-
-def classes_in(bidder: Any) -> tuple[type, ...]:
-    """The class of a bidder and those of the dataclasses inside it: a static argument for what is compiled for bidders.
-
-    JAX (0.10) tells two registered dataclasses with the same fields apart by their hash alone, for their tree
-    structures compare equal. Its cache of compiled programs then runs one class's program for another every now and
-    then (some 15 % of the classes when 400 of them go through one function), unless something else tells them apart.
-    """
-    if not dataclasses.is_dataclass(bidder):
-        return ()
-    inside = (classes_in(getattr(bidder, field.name)) for field in dataclasses.fields(bidder))
-    return (type(bidder), *(kind for kinds in inside for kind in kinds))

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dynrl.auctions.bidder import Bidder, Outcome, Request, classes_in
+from dynrl.auctions.bidder import Bidder, Outcome, Request
 from dynrl.auctions.log import EpisodeArrays
 from dynrl.auctions.rules import AuctionRules
+from dynrl.compilation import classes_in
 
 __all__ = ["ReplayResult", "Trace", "replay", "settle", "sweep"]
 

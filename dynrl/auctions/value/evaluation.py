@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynrl.auctions.bidder import Bidder, Request, classes_in
+from dynrl.auctions.bidder import Bidder, Request
 from dynrl.auctions.market import Market
 from dynrl.auctions.value.bidders import table_bidder
 from dynrl.auctions.value.kernel import FAR_BELOW
 from dynrl.auctions.value.tables import ValueTable, check_problem
+from dynrl.compilation import classes_in
 
 __all__ = ["evaluate_bidder", "evaluate_policy"]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dynrl.agents.auctions.linear import LinearBidder
 from dynrl.agents.auctions.ss_mdp import BlindBidder
-from dynrl.auctions.bidder import Bidder, Outcome, Request, classes_in
+from dynrl.auctions.bidder import Bidder, Outcome, Request
 from dynrl.auctions.campaign import Campaign
 from dynrl.auctions.landscape import market_from
 from dynrl.auctions.log import AuctionLog, EpisodeArrays
@@ -23,6 +23,7 @@ from dynrl.auctions.replay import ReplayResult, replay, settle, sweep
 from dynrl.auctions.rules import AuctionRules
 from dynrl.auctions.serving import BidPolicy
 from dynrl.auctions.value import ValueTable, table_bidder, value_table
+from dynrl.compilation import classes_in
 
 HORIZON, DELTA_MAX, BUDGET = 30, 25, 120
 FIELDS = ("clicks", "wins", "cost", "expected_clicks")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynrl.auctions.bidder import Bidder, Request, classes_in
+from dynrl.auctions.bidder import Bidder, Request
 from dynrl.auctions.campaign import Campaign
 from dynrl.auctions.landscape import market_from
 from dynrl.auctions.log import AuctionLog
@@ -20,6 +20,7 @@ from dynrl.auctions.replay import replay
 from dynrl.auctions.rules import AuctionRules
 from dynrl.auctions.serving import BidPolicy, DifferencePolicy, TablePolicy, load
 from dynrl.auctions.value import TableMarginals, ValueTable, scaled_bidder, table_bidder, value_table
+from dynrl.compilation import classes_in
 
 SCALES = ("map_action", "map_value", "segment")
 T0, B0, DELTA_MAX = 12, 90, 20
