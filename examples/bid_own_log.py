@@ -10,9 +10,11 @@ from dynrl.auctions.readers import read_log
 from dynrl.auctions.replay import replay
 from dynrl.auctions.splits import split_days
 
-write_ipinyou("campaign.log.txt", generate_log(80_000, seed=1))  # yours instead; gz, CSV and Parquet work as well
+write_ipinyou(
+    "campaign.log.txt", generate_log(80_000, seed=2, days=28)
+)  # yours instead; gz, CSV and Parquet work as well
 log = read_log("campaign.log.txt")
-train, held_out = split_days(log, held_out=2)
+train, held_out = split_days(log, held_out=7)
 print(f"{len(train)} training and {len(held_out)} held-out auctions, {train.click.sum()} training clicks")
 
 clicks = fit_click_model(train)
@@ -23,8 +25,9 @@ model = CampaignModel.from_log(train)
 rules = AuctionRules(horizon=500, budget=model.campaign.budget(500, ratio=1 / 8))
 episodes = held_out.episodes(rules.horizon)
 results, bidders = {}, {}
-for name, agent in {"RLB": RLB, "Fluid": Fluid, "Lin": Lin}.items():
-    bidders[name] = agent.make_bidder(agent.Config(), model, rules)
+for agent, settings in ((RLB, {"ctr_aware": True}), (Fluid, {}), (Lin, {})):
+    name = agent.__name__
+    bidders[name] = agent.make_bidder(agent.Config(**settings), model, rules)
     results[name] = replay(bidders[name], episodes, rules)
     m = metrics(results[name])
     print(f"{name}: {m.clicks} clicks, {m.expected_clicks:.1f} predicted, spent {m.spend_ratio:.1%}")

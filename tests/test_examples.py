@@ -74,7 +74,30 @@ def model_finds_the_optimum(text, folder):
 
 def epidemics_end_like_the_exact_chain(text, folder):
     assert numbers(text, "standard errors apart:")[0] < 4
-    assert numbers(text, "reward when 95% stay at home:")[0] > numbers(text, "reward when 0% stay at home:")[0]
+    assert (
+        numbers(text, "reward when 95% stay at home:")[0] > numbers(text, "reward when 0% stay at home:")[0]
+    )
+
+
+def rlb_buys_more_than_lin(text, folder):
+    assert numbers(text, "click model: AUC")[0] > 0.55
+    clicks, predicted, spent = numbers(text, "RLB: ")
+    assert 95 < spent <= 100 and abs(clicks - predicted) < 5 * predicted**0.5
+    assert numbers(text, "interval")[0] > 0, "RLB's gain over Lin is not above 0"
+    assert (folder / "policy" / "bid_policy.py").is_file() and (folder / "policy" / "policy.npz").is_file()
+
+
+def policy_paces_as_well_as_the_best_constant(text, folder):
+    random, best, learned = (numbers(text, label)[0] for label in ("random", "best constant", "PPO"))
+    assert random < 0.85 * best and learned > 0.93 * best
+
+
+def shading_pays_in_first_price_only(text, folder):
+    second, first = (
+        numbers(text, f"{pricing} price: profit at full value") for pricing in ("second", "first")
+    )
+    assert second[0] > second[1] > 0
+    assert abs(first[0]) < 1 < first[1]
 
 
 FACTS = {
@@ -87,6 +110,9 @@ FACTS = {
     "sb3_ppo.py": policy_nears_the_optimum,
     "brax_ppo.py": policy_nears_the_optimum,
     "identify_system.py": model_finds_the_optimum,
+    "bid_own_log.py": rlb_buys_more_than_lin,
+    "pace_budget_sb3.py": policy_paces_as_well_as_the_best_constant,
+    "compete.py": shading_pays_in_first_price_only,
     "own_agent_based_model.py": epidemics_end_like_the_exact_chain,
 }
 
