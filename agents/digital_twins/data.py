@@ -103,7 +103,8 @@ def split_runs(data: Trajectories, share: float = 0.85) -> tuple[Trajectories, T
 def _record(
     model: AgentBasedModel, strides: int, stride: int, keys: Array, edited: Array, params: Any, law: tuple
 ) -> tuple[Array, Array, Array]:
-    def play(key: Array, edit: Array, params: Any) -> tuple[Array, Array, Array]:
+    def play(job: tuple[Array, Array, Any]) -> tuple[Array, Array, Array]:
+        key, edit, params = job
         start, controls, noise = jax.random.split(key, 3)
         state = _first_state(model, start, edit, params, law[0])
         control = _commands(model, controls, strides, law)
@@ -121,7 +122,8 @@ def _record(
         _, (macro, dose) = jax.lax.scan(hold, state, (control, jax.random.split(noise, strides)))
         return jnp.concatenate([model.macro(state)[None], macro]), control, dose
 
-    return jax.vmap(play)(keys, edited, params)
+    # A few dozen runs side by side fit the caches; all at once are slower.
+    return jax.lax.map(play, (keys, edited, params), batch_size=min(64, keys.shape[0]))
 
 
 def _first_state(model: AgentBasedModel, key: Array, edit: Array, params: Any, spread: float) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ class CohortConfig:
     hold: int = 1
     feasible: float = 0.1
     retune: int = 0
-    enkf: EnkfConfig = EnkfConfig()
+    enkf: EnkfConfig = field(default_factory=EnkfConfig)
     seed: int = 1000
 
     def __post_init__(self) -> None:

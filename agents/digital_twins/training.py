@@ -167,7 +167,7 @@ def predicted_cost(
     runs: int = 32,
     seed: int = 0,
 ) -> float:
-    """Mean J1 that the metamodel expects over `steps` steps of the agent-based model from the macrostate `start` `[n]`."""
+    """Mean J1 that the metamodel expects over `steps` steps of the model from the macrostate `start` `[n]`."""
     strides, tail = steps // metamodel.stride, max(objective.tail // metamodel.stride, 1)
     config = TrainConfig(strides=strides, skip=max(strides - tail, 0), noise=0.0)
     given = jnp.zeros(0) if context is None else jnp.asarray(context, jnp.float32)
@@ -278,7 +278,7 @@ def removal(model: AgentBasedModel, hold: int) -> Effect:
     index = jnp.asarray([model.macro_names.index(name) for name in model.control_names])
 
     def effect(macro: Array, u: Array) -> Array:
-        return macro.at[index].multiply((1 - u) ** hold)
+        return macro.at[index].multiply((1 - u) ** hold, unique_indices=True)
 
     return effect
 

@@ -20,7 +20,7 @@ Array = Any
 
 
 class Twin(Protocol):
-    """M simulated copies of a patient: `context` `[M, c]` are log constants over defaults, states have leaves `[M, ...]`."""
+    """M simulated copies of a patient: `context` `[M, c]` are log constants over defaults, states are `[M, ...]`."""
 
     def start(self, context: Array, key: Array) -> Any:
         """First states."""
