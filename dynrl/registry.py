@@ -45,6 +45,7 @@ def _table(*entries: Entry) -> dict[str, Entry]:
 
 _DLB = "dynrl.envs.bandits.dlb:DynamicalLinearBandit"
 _TWINS = "dynrl.envs.digital_twins"
+_WSG = f"{_TWINS}.wolf_sheep:WolfSheepControl"
 
 ENVS: dict[str, Entry] = _table(
     Entry("dynrl/DLB-v0", _DLB, "dynamical linear bandit on a system and action set of your own"),
@@ -64,6 +65,19 @@ ENVS: dict[str, Entry] = _table(
     Entry("dynrl/MetTrack-v0", f"{_TWINS}.metabolic:MetTrack", "hold the product at changing levels"),
     Entry("dynrl/GridSIR-v0", f"{_TWINS}.sir:GridSIR", "vaccines and contacts in an epidemic"),
     Entry("dynrl/TumourImmune-v0", f"{_TWINS}.tumour:TumourImmune", "a drug for immune cells at a tumour"),
+    Entry("dynrl/WSG-SS-v0", _WSG, "hold sheep and wolves at a target by removing some of them"),
+    Entry(
+        "dynrl/WSG-SS-Patients-v0",
+        _WSG,
+        "the same where every episode is another synthetic patient",
+        {"spread": 0.1},
+    ),
+    Entry(
+        "dynrl/WSG-SS-255-v0",
+        _WSG,
+        "the same on 255 x 255 cells, with 25 times the animals",
+        {"height": 255, "width": 255, "capacity_sheep": 25600, "capacity_wolves": 12800},
+    ),
 )
 AGENTS: dict[str, Entry] = _table(
     *(

@@ -122,7 +122,8 @@ def subset(key: Any, among: Array, number: Array) -> Array:
             reached = (among & (words >= higher)).sum(dtype=np.int32)
             return xp.where(reached >= number, higher, threshold), bit >> 1
 
-        first = (xp.zeros((), np.uint32), xp.asarray(2**31, np.uint32))
+        # (No constant to start from: the compiler would unroll the loop, and take seconds for it.)
+        first = (xp.zeros((), np.uint32), xp.where(number > 0, np.uint32(2**31), np.uint32(0)))
         threshold, _ = loop(lambda state: state[1] > 0, refined, first, xp=xp)
         return among & (words >= threshold) & (number > 0)
 

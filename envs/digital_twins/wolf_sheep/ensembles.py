@@ -52,7 +52,7 @@ def ensemble(
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}, expected one of {', '.join(map(repr, BACKENDS))}")
     params = model.default_params() if params is None else model.checked(params)
-    numbers = np.arange(first_seed, first_seed + seeds)
+    numbers = range(first_seed, first_seed + seeds)
     if backend == "jax":
         return np.asarray(simulate(model, params, steps=steps, seeds=numbers).macro[0])
     if backend == "numba":

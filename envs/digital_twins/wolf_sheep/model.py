@@ -150,11 +150,7 @@ class WolfSheep:
 
     def default_params(self) -> WolfSheepParams:
         """NetLogo's defaults, animals in proportion to the area."""
-        area = self.grid.cells / 51**2
-        return self.params(
-            initial_sheep=min(round(100 * area), self.capacity_sheep),
-            initial_wolves=min(round(50 * area), self.capacity_wolves),
-        )
+        return self.params()
 
     def params(
         self,
@@ -164,15 +160,20 @@ class WolfSheep:
         p_sheep: float = 0.04,
         p_wolf: float = 0.05,
         regrowth: int = 30,
-        initial_sheep: int = 100,
-        initial_wolves: int = 50,
+        initial_sheep: int | None = None,
+        initial_wolves: int | None = None,
     ) -> WolfSheepParams:
-        """Constants in the right types, checked.
+        """Constants in the right types, checked; None for 100 sheep and 50 wolves in proportion to 51 × 51 cells.
 
         Raises:
             ValueError: a probability outside [0, 1], a negative gain, a count that is not whole, or more animals than
                 there are slots.
         """
+        area = self.grid.cells / 51**2
+        if initial_sheep is None:
+            initial_sheep = min(round(100 * area), self.capacity_sheep)
+        if initial_wolves is None:
+            initial_wolves = min(round(50 * area), self.capacity_wolves)
         values = WolfSheepParams(
             gain_sheep, gain_wolf, p_sheep, p_wolf, regrowth, initial_sheep, initial_wolves
         )
