@@ -41,8 +41,7 @@ class WalkingSIR:
     people: int = 400
     macro_names = ("susceptible", "infected", "recovered")
     macro_scale = (400.0, 400.0, 400.0)
-    control_names = ("stay_home",)
-    control_low, control_high = (0.0,), (1.0,)
+    control_names, control_low, control_high = ("stay_home",), (0.0,), (1.0,)
 
     def default_params(self):
         return Rates(*map(np.float32, Rates()))
@@ -112,8 +111,12 @@ print(f"standard errors apart: {abs(sizes.mean() - exact) / (sizes.std() / 5000*
 
 dynrl.register_env("mine/WalkingSIR-v0", "__main__:WalkingSIREnv", "keep people apart, but not too long")
 envs = gymnasium.make_vec("mine/WalkingSIR-v0", num_envs=64)
-envs.reset(seed=0)
-print("64 epidemics, one day:", envs.step(envs.action_space.sample())[0].mean(0).round(3))
+print(
+    "64 epidemics begin like",
+    envs.reset(seed=0)[0][0],
+    "and go on:",
+    envs.step(envs.action_space.sample())[0][0],
+)
 for share in (0.0, 0.95):
     steps = dynrl.rollout(
         WalkingSIREnv(), lambda u, seen, key: (u, u), 0, num_envs=64, policy_state=jnp.full(1, share)
