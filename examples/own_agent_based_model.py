@@ -8,18 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import dynrl
-from dynrl.abm import (
-    Grid,
-    Intervention,
-    Population,
-    Stepped,
-    counts,
-    integers,
-    simulate,
-    split,
-    subset,
-    uniform,
-)
+from dynrl import abm
 from dynrl.envs.digital_twins.sir import final_size_distribution
 
 SUSCEPTIBLE, INFECTED, RECOVERED = range(3)
@@ -37,7 +26,7 @@ class Rates(NamedTuple):
 class WalkingSIR:
     """People on a torus; each day those who do not stay at home walk to a neighbour cell, then infections happen."""
 
-    grid: Grid = field(default=Grid(20, 20))
+    grid: abm.Grid = field(default=abm.Grid(20, 20))
     people: int = 400
     macro_names = ("susceptible", "infected", "recovered")
     macro_scale = (400.0, 400.0, 400.0)
@@ -47,25 +36,29 @@ class WalkingSIR:
         return Rates(*map(np.float32, Rates()))
 
     def init(self, key, params):
-        place, choose = split(key, 2)
+        place, choose = abm.split(key, 2)
         everybody = jnp.ones(self.people, bool)
-        status = jnp.where(subset(choose, everybody, params.infected), INFECTED, SUSCEPTIBLE)
-        return Population(integers(place, (self.people,), self.grid.cells), everybody, {"status": status})
+        status = jnp.where(abm.subset(choose, everybody, params.infected), INFECTED, SUSCEPTIBLE)
+        return abm.Population(
+            abm.integers(place, (self.people,), self.grid.cells), everybody, {"status": status}
+        )
 
     def step(self, state, u, key, params):
-        stay, walk, infect, recover = split(key, 4)
-        at_home = uniform(stay, (self.people,)) < (0.0 if u is None else u[0])
+        stay, walk, infect, recover = abm.split(key, 4)
+        at_home = abm.uniform(stay, (self.people,)) < (0.0 if u is None else u[0])
         cell = jnp.where(at_home, state.cell, self.grid.step(walk, state.cell, "moore"))
         status = state.attributes["status"]
         infected = status == INFECTED
         # Everybody looks at the same morning, so all may act at once: the step is exact.
-        beside = counts(cell, infected, self.grid.cells)[cell].astype(jnp.float32)
-        caught = (status == SUSCEPTIBLE) & (uniform(infect, (self.people,)) >= (1 - params.beta) ** beside)
-        recovered = infected & (uniform(recover, (self.people,)) < params.gamma)
+        beside = abm.counts(cell, infected, self.grid.cells)[cell].astype(jnp.float32)
+        caught = (status == SUSCEPTIBLE) & (
+            abm.uniform(infect, (self.people,)) >= (1 - params.beta) ** beside
+        )
+        recovered = infected & (abm.uniform(recover, (self.people,)) < params.gamma)
         status = jnp.where(caught, INFECTED, jnp.where(recovered, RECOVERED, status))
-        state = Population(cell, state.alive, {"status": status})
-        done = Intervention(at_home.sum()[None].astype(jnp.float32), jnp.zeros((), bool))
-        return Stepped(state, self.macro(state), done, jnp.zeros((), jnp.int32))
+        state = abm.Population(cell, state.alive, {"status": status})
+        done = abm.Intervention(at_home.sum()[None].astype(jnp.float32), jnp.zeros((), bool))
+        return abm.Stepped(state, self.macro(state), done, jnp.zeros((), jnp.int32))
 
     def macro(self, state):
         return jnp.stack([(state.attributes["status"] == which).sum() for which in range(3)]).astype(
@@ -103,7 +96,7 @@ class WalkingSIREnv(dynrl.FunctionalEnv):
 
 
 # On a single cell everybody meets everybody; infectious for one day, they are the Reed-Frost chain, known exactly.
-chain = simulate(WalkingSIR(Grid(1, 1), 20), Rates(0.08, 1.0, 2), steps=20, seeds=5000)
+chain = abm.simulate(WalkingSIR(abm.Grid(1, 1), 20), Rates(0.08, 1.0, 2), steps=20, seeds=5000)
 sizes = np.asarray(chain.macro)[0, :, -1, RECOVERED] - 2
 exact = final_size_distribution(18, 2, 0.08) @ np.arange(19)
 print(f"mean final size of 5000 epidemics: {sizes.mean():.2f} exact: {exact:.2f}", end=" ")
@@ -111,14 +104,13 @@ print(f"standard errors apart: {abs(sizes.mean() - exact) / (sizes.std() / 5000*
 
 dynrl.register_env("mine/WalkingSIR-v0", "__main__:WalkingSIREnv", "keep people apart, but not too long")
 envs = gymnasium.make_vec("mine/WalkingSIR-v0", num_envs=64)
-print(
-    "64 epidemics begin like",
-    envs.reset(seed=0)[0][0],
-    "and go on:",
-    envs.step(envs.action_space.sample())[0][0],
-)
+print("64 epidemics begin like:", envs.reset(seed=0)[0][0])
+
+
+def constant(u, seen, key):
+    return u, u
+
+
 for share in (0.0, 0.95):
-    steps = dynrl.rollout(
-        WalkingSIREnv(), lambda u, seen, key: (u, u), 0, num_envs=64, policy_state=jnp.full(1, share)
-    )
+    steps = dynrl.rollout(WalkingSIREnv(), constant, 0, num_envs=64, policy_state=jnp.full(1, share))
     print(f"reward when {share:.0%} stay at home:", np.asarray(steps.reward).sum(1).mean().round(3))
