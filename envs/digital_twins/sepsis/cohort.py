@@ -31,10 +31,10 @@ class Cohort(NamedTuple):
 
 COHORT = Cohort(
     oxy_heal=np.array([0.05, 0.2], np.float32),
-    infect_spread=np.array([1, 5], np.int32),
+    infect_spread=np.array([1, 3], np.int32),
     infect_repeat=np.array([1, 3], np.int32),
     recurrent_injuries=np.array([0, 6], np.int32),
-    injury=np.array([18.0, 33.0], np.float32),
+    injury=np.array([18.0, 36.0], np.float32),
 )
 """Ranges within those that An and Cockrell sweep, cut to where the outcome is open."""
 

@@ -53,7 +53,8 @@ class SequentialSepsis:
             freed it is not.)
 
     Attributes:
-        f: fields `[19, n]` float32 as in the public code, in the order of `fields.FIELDS`; cell x, y is number y * grid + x.
+        f: fields `[19, n]` float32 as in the public code, in the order of `fields.FIELDS`; cell x, y is number
+            y * grid + x.
         rows: mobile cells by kind, `[count, 7]` each, columns as in `rules`.
         sites: cell numbers of the birth sites by kind.
         occupied: mobile cells and sites on each cell `[n]`.
