@@ -66,6 +66,7 @@ class PatientLaw:
         default = model.default_params()
         most = dict(self.most)
         changed = {}
+        value: Any
         for number, name in enumerate(self.names):
             leaf = np.asarray(self._leaf(default, name))
             value = leaf * jnp.exp(context[..., number])
