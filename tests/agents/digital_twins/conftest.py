@@ -25,7 +25,7 @@ class Rates(NamedTuple):
 class Meadow:
     """Lotka-Volterra with a carrying capacity and demographic noise of the size `noise * sqrt(count)`.
 
-    Under a constant command (u_s, u_w) the noise-free steady state is sheep = (death + u_w) / gain and
+    Under a constant small command (u_s, u_w) the noise-free steady state is near sheep = (death + u_w) / gain and
     wolves = (growth (1 - sheep / capacity) - u_s) / hunt.
     """
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.optimize import fsolve
 
 from dynrl.agents.digital_twins.controllers import (
     BangBang,
@@ -40,9 +41,22 @@ from dynrl.agents.digital_twins.training import (
 )
 
 KEY = jax.random.key(0)
-# Under u = (0, 0.03) the meadow rests at (0.1 + 0.03) / 0.001 = 130 sheep and 0.2 (1 - 130 / 200) / 0.002 = 35 wolves.
+# Under u = (0, 0.03) the meadow rests near (0.1 + 0.03) / 0.001 = 130 sheep and 0.2 (1 - 130 / 200) / 0.002 = 35
+# wolves; `doses` gives what exactly holds given numbers, where removals come before births.
 OBJECTIVE, BEST = SetPoint((35.0, 130.0), tail=100), np.array([0.0, 0.03])
-START, REST = jnp.array([40.0, 90.0]), jnp.array([35.0, 130.0])
+
+
+def doses(wolves: float, sheep: float) -> np.ndarray:
+    """The command (u_s, u_w) under which a step of the noise-free meadow changes nothing."""
+
+    def change(u: np.ndarray) -> list[float]:
+        w, s = wolves * (1 - u[1]), sheep * (1 - u[0])
+        return [w + w * (0.001 * s - 0.1) - wolves, s + s * 0.2 * (1 - s / 200) - 0.002 * s * w - sheep]
+
+    return fsolve(change, BEST)
+
+
+START = jnp.array([40.0, 90.0])
 
 
 class ExactMeadow(Metamodel):
@@ -119,11 +133,13 @@ def test_an_untrained_net_gives_small_doses_and_knows_its_patient() -> None:
 
 
 def test_two_weights_trained_on_the_metamodel_are_the_closed_form() -> None:
-    config = TrainConfig(strides=60, skip=0, updates=250, batch=4, learning_rate=0.04, noise=0.0)
-    found = train_on_metamodel(EXACT, TwoWeights((0.2, 0.2)), OBJECTIVE, REST[None], config=config)
-    np.testing.assert_allclose(decide(found.controller, START), BEST, atol=0.004)
+    """Fewer wolves than would stay: some sheep have to be removed as well."""
+    rest, objective = jnp.array([25.0, 130.0]), SetPoint((25.0, 130.0), tail=100)
+    config = TrainConfig(strides=60, skip=0, updates=250, batch=2, learning_rate=0.1, noise=0.0)
+    found = train_on_metamodel(EXACT, TwoWeights((0.2, 0.2)), objective, rest[None], config=config)
+    np.testing.assert_allclose(decide(found.controller, START), doses(25.0, 130.0), atol=5e-4)
     assert found.losses[-20:].mean() < 0.1 * found.losses[:5].mean()
-    assert predicted_cost(EXACT, found.controller, OBJECTIVE, START, 400) < 0.002
+    assert predicted_cost(EXACT, found.controller, objective, START, 400) < 0.002
 
 
 def test_two_weights_trained_on_the_agents_are_the_closed_form(quiet: Any) -> None:
@@ -132,7 +148,7 @@ def test_two_weights_trained_on_the_agents_are_the_closed_form(quiet: Any) -> No
         steps=150, hold=1, skip=60, truncate=50, updates=120, batch=2, seeds=4, learning_rate=0.05
     )
     found = train_on_agents(quiet, TwoWeights((0.2, 0.2)), OBJECTIVE, "surrogate", EXACT, config=config)
-    np.testing.assert_allclose(decide(found.controller, START), BEST, atol=0.006)
+    np.testing.assert_allclose(decide(found.controller, START), doses(35.0, 130.0), atol=0.004)
     assert found.agent_steps == 120 * 2 * 150
 
 
@@ -159,14 +175,14 @@ def test_the_tail_is_what_risk_training_lowers() -> None:
     """J depends on the start alone; the mean over starts and the mean of the worst of them want different doses."""
     starts = jnp.array([[45.0, 130.0], [45.0, 130.0], [45.0, 130.0], [90.0, 130.0]])
     objective = SetPoint((35.0, None))
-    doses = {}
+    removed = {}
     for risk in (None, 0.25):
         config = TrainConfig(
             strides=3, skip=0, updates=150, batch=16, learning_rate=0.05, noise=0.0, risk=risk
         )
         found = train_on_metamodel(EXACT, TwoWeights((0.2, 1.0)), objective, starts, config=config)
-        doses[risk] = decide(found.controller, START)[1]
-    assert doses[0.25] > 1.2 * doses[None]
+        removed[risk] = decide(found.controller, START)[1]
+    assert removed[0.25] > 1.2 * removed[None]
 
 
 def test_shooting_reaches_the_set_point_and_beats_the_best_constant() -> None:
@@ -194,10 +210,10 @@ def test_pontryagin_and_shooting_agree() -> None:
     fixed = shoot(
         EXACT, OBJECTIVE, START, 60, iterations=60, skip=0, first=np.asarray(found.schedule.values())
     )
-    doses = np.asarray(found.schedule.values())
+    commands = np.asarray(found.schedule.values())
     running = float(OBJECTIVE.instant(jnp.asarray(found.z[1:-1] * np.array([50.0, 100.0]))).mean())
     assert found.cost >= fixed.predicted - 1e-3  # shooting does not pay for doses
-    assert doses.min() >= 0 and doses.max() <= 0.2 + 1e-6
+    assert commands.min() >= 0 and commands.max() <= 0.2 + 1e-6
     assert running < float(OBJECTIVE.instant(START))
     with pytest.raises(ValueError, match="positive"):
         extremal(slope, instant, START, 10.0, (0.2, 0.2), dose_weight=0.0)
