@@ -72,7 +72,7 @@ class BidAgent(Agent):
             )
         self.rules, self.model = rules, given
         super().__init__(made, config, seed=seed, **overrides)
-        self.bidder = self.own_bidder()
+        self.bidder: Any = self.own_bidder()
         self.policy: BidPolicy = self.bidder.serving()
 
     @classmethod

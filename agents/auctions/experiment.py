@@ -283,5 +283,4 @@ def _agent(label: str, settings: Mapping[str, Any]) -> tuple[type[BidAgent], Any
         raise ConfigError(f"bidders.{label}: {error}") from None
     if not (isinstance(kind, type) and issubclass(kind, BidAgent)):
         raise ConfigError(f"bidders.{label}: {name} is not a bidding agent")
-    config: Any = kind.Config  # type: ignore[attr-defined]
-    return kind, from_mapping(config, settings, f"bidders.{label}")
+    return kind, from_mapping(kind.Config, settings, f"bidders.{label}")

@@ -56,12 +56,16 @@ def tune_lin(
     episodes, average = training_episodes(model, rules), model.campaign.theta_avg
     bidder = LinearBidder(0.0, rules.delta_max)
     grid = np.arange(1, int(rules.delta_max / step) + 1) * step
-    found = tune(bidder, "slope", grid / average, episodes, rules, objective=objective)
+    found = tune(
+        bidder, "slope", np.asarray(grid / average, np.float64), episodes, rules, objective=objective
+    )
     slope, best = found.best["slope"], found.score.max()
     improves = slope == grid[-1] / average
     while improves:  # sixteen values at a time, walked through in order
         further = grid[-1] + np.arange(1, 17) * step
-        tried = tune(bidder, "slope", further / average, episodes, rules, objective=objective)
+        tried = tune(
+            bidder, "slope", np.asarray(further / average, np.float64), episodes, rules, objective=objective
+        )
         better = np.append(tried.score, -np.inf) > np.maximum.accumulate(np.append(best, tried.score))
         count = int((~better).argmax())
         if count:

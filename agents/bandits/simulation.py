@@ -163,9 +163,10 @@ class Simulation:
         """Runs up to `chunks` chunks of rounds."""
         with jax.enable_x64(True):
             for _ in range(min(chunks, self.num_chunks - self.chunks_done)):
-                lanes, inputs = self.lanes(), self._plan.inputs(self.chunks_done)
+                plan: Any = self._plan
+                lanes, inputs = self.lanes(), plan.inputs(self.chunks_done)
                 groups = [
-                    self._plan.advance(_rows(lanes, group), inputs, tuple(keys[group] for keys in self.keys))
+                    plan.advance(_rows(lanes, group), inputs, tuple(keys[group] for keys in self.keys))
                     for group in np.arange(len(self._lanes)).reshape(-1, LANES)
                 ]
                 self.absorb(_joined(groups))

@@ -72,7 +72,9 @@ def draw_treatment(
             low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
             axes.fill_between(time, low, high, color=color, alpha=0.25, linewidth=0)
             axes.plot(time, middle, color=color, label=f"{label}, J1 {runs.cost.mean():.3f}")
-        axes.axhline(objective.targets[component], color="k", linestyle="--", linewidth=0.8)
+        target = objective.targets[component]
+        if target is not None:
+            axes.axhline(target, color="k", linestyle="--", linewidth=0.8)
         axes.set_ylabel(model.macro_names[component])
         axes.tick_params(labelbottom=False)
         if row == 0:

@@ -39,7 +39,7 @@ class Stepped(NamedTuple):
 
 
 @runtime_checkable
-class AgentBasedModel(Protocol):
+class SimulatedModel(Protocol):
     """A stochastic model of many agents, written as pure functions of arrays (JAX, `vmap`-able over everything).
 
     Static settings (grid, capacities, rule variant) are attributes of the model, a frozen hashable dataclass; rates and
@@ -54,11 +54,20 @@ class AgentBasedModel(Protocol):
     matter, and rounding to whole agents happens inside.
     """
 
-    macro_names: tuple[str, ...]
-    macro_scale: tuple[float, ...]
-    control_names: tuple[str, ...]
-    control_low: tuple[float, ...]
-    control_high: tuple[float, ...]
+    @property
+    def macro_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def macro_scale(self) -> tuple[float, ...]: ...
+
+    @property
+    def control_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def control_low(self) -> tuple[float, ...]: ...
+
+    @property
+    def control_high(self) -> tuple[float, ...]: ...
 
     def default_params(self) -> Any:
         """Rates and constants, a pytree of NumPy scalars and arrays."""
@@ -75,6 +84,11 @@ class AgentBasedModel(Protocol):
     def macro(self, state: Any) -> Array:
         """Macrostate `[n]` of a microstate."""
         ...
+
+
+@runtime_checkable
+class AgentBasedModel(SimulatedModel, Protocol):
+    """A model whose microstates can be moved to other macrostates, as personalisation needs it."""
 
     def edited(self, state: Any, macro: Array, params: Any, key: Array) -> Any:
         """The microstate changed as little as needed to have the macrostate `macro` `[n]` (in whole agents) under

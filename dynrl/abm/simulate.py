@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynrl.abm.model import AgentBasedModel, GrowingModel
+from dynrl.abm.model import SimulatedModel, GrowingModel
 
 __all__ = ["Cohort", "Policy", "simulate"]
 
@@ -40,7 +40,7 @@ class Cohort(NamedTuple):
 
 
 def simulate(
-    model: AgentBasedModel,
+    model: SimulatedModel,
     params: Any = None,
     control: Policy | Any = None,
     *,
@@ -182,7 +182,7 @@ def _taken(params: Any, axes: tuple[bool, ...], patient: Any) -> Any:
     )
 
 
-def _patients(model: AgentBasedModel, params: Any) -> tuple[Any, tuple[bool, ...], int]:
+def _patients(model: SimulatedModel, params: Any) -> tuple[Any, tuple[bool, ...], int]:
     default = model.default_params()
     params = default if params is None else params
     structure: Any = jax.tree.structure(default)
@@ -207,7 +207,7 @@ def _patients(model: AgentBasedModel, params: Any) -> tuple[Any, tuple[bool, ...
 
 
 def _control(
-    model: AgentBasedModel, control: Any, steps: int, patients: int
+    model: SimulatedModel, control: Any, steps: int, patients: int
 ) -> tuple[Policy | None, Any, int]:
     if control is None or callable(control):
         return control, None, patients

@@ -152,7 +152,7 @@ class BidReplay(BiddingEnv):
             return self.campaign
         return Campaign.from_log(self._rows, self.delta_max) if self.model is None else self.model.campaign
 
-    def get_default_params(self) -> ReplayParams:
+    def get_default_params(self) -> ReplayParams:  # type: ignore[override]
         columns = self._rows.episodes(len(self._rows), self.segment)
         rows = Auction(*(getattr(columns, name)[:, 0] for name in Auction._fields))
         count = 1 if self.segment is None else len(self._rows.categories[self.segment].names)

@@ -112,7 +112,7 @@ class BidSim(BiddingEnv):
     def known_campaign(self) -> Campaign:
         return self._truth if self.campaign is None else self.campaign
 
-    def get_default_params(self) -> SimParams:
+    def get_default_params(self) -> SimParams:  # type: ignore[override]
         return SimParams(
             market=market_tables(self._world),
             budget=np.int64(self.rules.budget),

@@ -134,7 +134,7 @@ class MetYield(FeedingEnv):
 
     horizon: int = 200
 
-    def get_default_params(self) -> YieldParams:
+    def get_default_params(self) -> YieldParams:  # type: ignore[override]
         return YieldParams(checked_rates(self.rates), self.start)
 
     def task_start(self, rng: Any, params: Any) -> Totals:
@@ -221,7 +221,7 @@ class MetBudget(FeedingEnv):
             )
         return np.int32(budget)
 
-    def get_default_params(self) -> BudgetParams:
+    def get_default_params(self) -> BudgetParams:  # type: ignore[override]
         budget = self.steps if self.budget is None else self.budget
         return BudgetParams(checked_rates(self.rates), self.start, np.int32(budget))
 
@@ -338,7 +338,7 @@ class MetTrack(FeedingEnv):
             )
         return params
 
-    def get_default_params(self) -> TrackParams:
+    def get_default_params(self) -> TrackParams:  # type: ignore[override]
         levels = (np.float32(value) for value in (self.setpoint_low, self.setpoint_high, self.effort))
         return TrackParams(checked_rates(self.rates), self.start, *levels)
 

@@ -41,7 +41,7 @@ class Comparison(NamedTuple):
 
 def _small(variant: Any) -> Setting:
     model = WolfSheep(25, 25, variant, capacity_sheep=768, capacity_wolves=512)
-    rates = {"gain_sheep": 5, "gain_wolf": 13, "p_sheep": 0.2, "p_wolf": 0.1, "regrowth": 20}
+    rates: dict[str, Any] = {"gain_sheep": 5, "gain_wolf": 13, "p_sheep": 0.2, "p_wolf": 0.1, "regrowth": 20}
     return Setting(model, model.params(**rates, initial_sheep=60, initial_wolves=40))
 
 
@@ -57,13 +57,13 @@ def _chase() -> Setting:
 
 def _dense() -> Setting:
     model = WolfSheep(50, 50, "chase", capacity_sheep=1536, capacity_wolves=512)
-    rates = {"gain_sheep": 4, "gain_wolf": 4, "p_sheep": 0.2, "p_wolf": 0.05, "regrowth": 10}
+    rates: dict[str, Any] = {"gain_sheep": 4, "gain_wolf": 4, "p_sheep": 0.2, "p_wolf": 0.05, "regrowth": 10}
     return Setting(model, model.params(**rates, initial_sheep=800, initial_wolves=40))
 
 
 def _large(variant: Any) -> Setting:
     model = WolfSheep(100, 100, variant, capacity_sheep=5120, capacity_wolves=5632)
-    rates = {"gain_sheep": 5, "gain_wolf": 13, "p_sheep": 0.4, "p_wolf": 0.2, "regrowth": 10}
+    rates: dict[str, Any] = {"gain_sheep": 5, "gain_wolf": 13, "p_sheep": 0.4, "p_wolf": 0.2, "regrowth": 10}
     return Setting(model, model.params(**rates, initial_sheep=1000, initial_wolves=500))
 
 
@@ -221,7 +221,9 @@ def jax_seconds(setting: Setting, envs: int, steps: int, repeats: int) -> float:
     def batch(seed: int) -> float:
         def work() -> None:
             seeds = range(seed, seed + envs)
-            jax.block_until_ready(simulate(*setting, steps=steps, seeds=list(seeds), at_once=envs).macro)
+            jax.block_until_ready(
+                simulate(setting.model, setting.params, steps=steps, seeds=list(seeds), at_once=envs).macro
+            )
 
         return _processor_seconds(work) / envs
 
