@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["AgentBasedModel", "GrowingModel", "Intervention", "Stepped"]
+__all__ = ["AgentBasedModel", "GrowingModel", "Intervention", "SimulatedModel", "Stepped"]
 
 Array = Any  # numpy.ndarray or jax.Array
 

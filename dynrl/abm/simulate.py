@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynrl.abm.model import SimulatedModel, GrowingModel
+from dynrl.abm.model import GrowingModel, SimulatedModel
 
 __all__ = ["Cohort", "Policy", "simulate"]
 
