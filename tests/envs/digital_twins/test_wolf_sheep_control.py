@@ -13,7 +13,14 @@ from dynrl.envs.digital_twins.wolf_sheep import WolfSheepControl, WolfSheepParam
 from dynrl.faces.gymnasium_env import GymnasiumEnv
 from dynrl.faces.vector_env import VectorEnv
 
-SMALL = {"height": 9, "width": 8, "capacity_sheep": 96, "capacity_wolves": 48, "target": (20.0, 5.0)}
+SMALL = {
+    "height": 9,
+    "width": 8,
+    "variant": "rw8",
+    "capacity_sheep": 96,
+    "capacity_wolves": 48,
+    "target": (20.0, 5.0),
+}
 
 
 def face(**settings):
