@@ -72,7 +72,8 @@ def simulate(
         at_once: runs computed side by side; more need more memory, and caches are small.
 
     Raises:
-        ValueError: leaves of `params` that disagree about P, a control of another shape, negative `steps`.
+        ValueError: leaves of `params` that disagree about P; a control of another shape, not finite, or negative where
+            the model takes no negative one; negative `steps`.
         OverflowError: `on_overflow="raise"`, and there was not enough room.
         TypeError: `on_overflow="grow"` with a model that cannot grow.
     """
@@ -228,6 +229,9 @@ def _control(
         )
     if not np.isfinite(np.asarray(control, np.float64)).all():
         raise ValueError("control has values that are not finite, expected numbers")
+    for channel, (name, low) in enumerate(zip(model.control_names, model.control_low, strict=True)):
+        if low >= 0 and float(np.min(np.asarray(schedule)[..., channel], initial=0)) < 0:
+            raise ValueError(f"control of {name!r} has negative values, which this model does not take")
     return (
         None,
         jnp.broadcast_to(schedule, (schedule.shape[0], steps, channels)),
