@@ -17,7 +17,16 @@ from dynrl.faces.episode import Episode, advance, begin, key_from_seed
 from dynrl.functional import FunctionalEnv, require_functional
 from dynrl.registry import make_functional
 
-__all__ = ["Outcomes", "SepsisPolicyConfig", "Ward", "judge", "policy_action", "train_policy"]
+__all__ = [
+    "Outcomes",
+    "SepsisPolicyConfig",
+    "Ward",
+    "constant_weights",
+    "first_guess",
+    "judge",
+    "policy_action",
+    "train_policy",
+]
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,9 @@ class SepsisPolicyConfig:
     """
 
     env: str = "dynrl/Sepsis-v0"
-    env_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"grid": 31, "drugs": 11, "horizon": 40})
+    env_kwargs: Mapping[str, Any] = field(
+        default_factory=lambda: {"grid": 31, "drugs": 11, "antibiotic": True, "horizon": 40}
+    )
     patients: int = 24
     pools: int = 4
     population: int = 12
@@ -75,6 +86,7 @@ class Outcomes(NamedTuple):
 
 FEATURES = ("PAF", "TNF", "IL1", "GCSF", "IL8", "IL10")
 _DEAD = 0.8
+_RANGE = 1.2
 _POSITIONS = np.array([5, 0, 6, 3, 8, 2])
 """Where the features stand in the observation (TNF, sTNFr, IL10, GCSF, IFNg, PAF, IL1, IL4, IL8, IL12, sIL1r)."""
 
@@ -86,24 +98,34 @@ def features(observation: Any) -> Any:
 
 
 def num_weights(env: FunctionalEnv, constant: bool) -> int:
-    """Length of the weight vector: one bias per drug and, with feedback, a gate that is shared by all drugs and what it
-    adds to each."""
-    drugs = env.action_space.shape[0]  # type: ignore[index]
-    return drugs if constant else 2 * drugs + len(FEATURES) + 1
+    """Length of the weight vector: one bias per number of the action and, with feedback, what a gate adds to each, and
+    the gate that they share."""
+    size = env.action_space.shape[0]  # type: ignore[index]
+    return size if constant else 2 * size + len(FEATURES) + 1
 
 
-def policy_action(weights: Any, observation: Any, drugs: int) -> Any:
-    """The action `[drugs]` for an observation `[11, ...]`.
+def policy_action(weights: Any, observation: Any, size: int) -> Any:
+    """The action `[size]` for an observation `[11, ...]`.
 
-    Two therapies `tanh(b)` and `tanh(b + c)`, blended by a gate in (0, 1) that looks at the mediators: with so few
-    parameters a few hundred patients suffice to find them. A constant has only the biases.
+    Numbers lie in [-1, 0.2], from full inhibition to a multiplier of 2.8 (more kills, whatever the drug), as
+    `1.2 sigmoid(.) - 1`. Two therapies, `b` and `b + c`, are blended by a gate in (0, 1) that looks at the mediators:
+    with so few parameters a few hundred patients suffice to find them. A constant has only the `b`.
     """
-    bias = weights[:drugs]
-    if weights.shape[0] == drugs:
-        return jnp.tanh(bias)
-    change, gate = weights[drugs : 2 * drugs], weights[2 * drugs :]
-    looked = features(observation) @ gate[: len(FEATURES)] + gate[-1]
-    return jnp.tanh(bias + change * jax.nn.sigmoid(4 * looked))
+    level = weights[:size]
+    if weights.shape[0] > size:
+        change, gate = weights[size : 2 * size], weights[2 * size :]
+        looked = features(observation) @ gate[: len(FEATURES)] + gate[-1]
+        level = level + change * jax.nn.sigmoid(4 * looked)
+    return _RANGE * jax.nn.sigmoid(level) - 1
+
+
+def constant_weights(env: FunctionalEnv, action: Mapping[str, float]) -> np.ndarray:
+    """Weights of the constant that plays `action` for the drugs named, at most 0.2, and 0 for the others; the
+    antibiotic's name is `"antibiotic"`, off by default."""
+    names = [*env.drug_names, "antibiotic"][: env.action_space.shape[0]]  # type: ignore[attr-defined, index]
+    played = np.array([action.get(name, -1.0 if name == "antibiotic" else 0.0) for name in names])
+    share = np.clip((played + 1) / _RANGE, 1e-6, 1 - 1e-6)
+    return np.log(share / (1 - share))
 
 
 class Ward:
@@ -176,7 +198,7 @@ def train_policy(
     Args:
         config: settings.
         constant: search among constant therapies.
-        start: first mean; None for no therapy.
+        start: constant to begin with; None for `first_guess`.
         verbose: print a line per generation.
 
     Returns:
@@ -198,12 +220,14 @@ def train_policy(
         )
         for pool in range(config.pools)
     ]
-    first = np.zeros(num_weights(env, constant)) if start is None else np.asarray(start, float)
+    first = first_guess(env) if start is None else np.asarray(start, float)
+    if not constant:
+        first = np.concatenate([first, np.zeros(num_weights(env, False) - len(first))])
     options = {
         "popsize": config.population,
         "seed": config.seed + 1,
         "verbose": -9,
-        "bounds": [-3, 3],
+        "bounds": [-6, 6],
         "maxiter": config.generations,
     }
     search = cma.CMAEvolutionStrategy(first, config.sigma, options)
@@ -223,6 +247,12 @@ def train_policy(
     return np.asarray(search.result.xfavorite)
 
 
+def first_guess(env: FunctionalEnv) -> np.ndarray:
+    """Weights of a constant that trials of single drugs suggest: calm TNF, IL1 and GCSF, kill the infection."""
+    calm = {"TNF": -0.8, "IL1": -0.9, "GCSF": -0.5, "PAF": -0.2, "antibiotic": 0.15}
+    return np.clip(constant_weights(env, calm), -4, 4)
+
+
 def judge(
     policies: Mapping[str, np.ndarray],
     env: FunctionalEnv,
@@ -230,7 +260,7 @@ def judge(
     seed: int = 1_000_000,
     lanes: int = 4,
 ) -> dict[str, Outcomes]:
-    """Try policies on the same fresh patients; arrays are `[patients]`. No therapy is `np.zeros(drugs)`."""
+    """Try policies on the same fresh patients; arrays are `[patients]`. no therapy is `constant_weights(env, {})`."""
     ward = Ward(env, seed + np.arange(patients), lanes)
     return {
         name: Outcomes(*(leaf[0] for leaf in ward.outcomes(np.asarray(weights)[None])))
@@ -249,11 +279,11 @@ def _admitted(env: FunctionalEnv, keys: Any) -> tuple[Episode, Any]:
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _decided(env: FunctionalEnv, episodes: Episode, observations: Any, weights: Any) -> Any:
-    drugs = env.action_space.shape[0]  # type: ignore[index]
+    size = env.action_space.shape[0]  # type: ignore[index]
     cells = float(env.grid) ** 2  # type: ignore[attr-defined]
 
     def decide(episode: Episode, observation: Any, weights: Any) -> Any:
-        action = policy_action(weights, observation, drugs)
+        action = policy_action(weights, observation, size)
         episode, outcome = advance(env, episode, action, env.default_params)
         shown = {name: outcome.info[name] for name in ("died", "healed", "time")}
         shown["reward"], shown["over"] = outcome.reward, outcome.terminated | outcome.truncated

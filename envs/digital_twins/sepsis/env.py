@@ -367,7 +367,7 @@ class Sepsis(FunctionalEnv):
             "reward_terms": self._reward_terms(state, next_state),
         }
 
-    def render_image(self, state: TherapyState, params: Any = None) -> np.ndarray:
+    def render_image(self, state: TherapyState, params: Any = None) -> np.ndarray:  # type: ignore[override]
         """Oxygen as red on black, infection green, PMN white; at least 408 pixels `[H, W, 3]` uint8."""
         return tissue_picture(state.model, self.grid)
 
