@@ -169,7 +169,10 @@ def _estimate(
     p = _output_lags(method, order)
     F = result.coefficients[: p * q].reshape(p, q, q).transpose(0, 2, 1)
     G = result.coefficients[p * q :].reshape(order + 1, d, q).transpose(0, 2, 1)
-    to_outputs = np.linalg.inv(np.eye(q) - F.sum(0))
+    feedback = np.eye(q) - F.sum(0)
+    # A root at exactly 1 (random walks, trends) leaves nothing to invert: there is no long-run effect.
+    unit_root = np.linalg.matrix_rank(feedback) < q
+    to_outputs = np.full((q, q), np.nan) if unit_root else np.linalg.inv(feedback)
     output_gain = to_outputs @ G.sum(0)
     # dh = aᵀ(dF·output_gain + dG): every coefficient of output r enters entry j of h with weight a_r Z_j.
     a = logs.weights @ to_outputs
@@ -181,6 +184,7 @@ def _estimate(
         scores = (result.residuals @ a)[:, None] * (regressor @ result.gram_inverse @ Z.T)
         covariance = _newey_west(scores, bandwidth=max(order, int(4 * (len(scores) / 100) ** (2 / 9))))
     rho, rho_se = _companion_radius(F, result) if method == "arx" else (float("nan"), float("nan"))
+    rho = max(rho, 1.0) if unit_root else rho
     if rho >= 1:
         warnings.warn(
             f"the fitted recursion is unstable (spectral radius {rho:.4g}), so h is no long-run effect; "
