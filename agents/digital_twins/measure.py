@@ -194,8 +194,9 @@ def _steady_state_figures(seeds: int) -> Iterator[Figure]:
     _, controller, cost = learned_feedback()
     learned = lift(model, controller, objective, seeds=seeds, hold=1)
     untreated = lift(model, None, objective, seeds=seeds)
-    grid = ((0.0, 0.001, 0.002), (0.007, 0.008, 0.009, 0.01, 0.011))
-    searched = best_constant(model, objective, grid, seeds=np.arange(10_000, 10_016).tolist())
+    # Costs differ by less than their standard error over a dozen seeds: a search with few picks the luckiest.
+    grid = ((0.0, 0.001), (0.008, 0.009, 0.01, 0.011))
+    searched = best_constant(model, objective, grid, seeds=np.arange(10_000, 10_048).tolist())
     constant = lift(model, searched.controller, objective, seeds=seeds)
     on = BangBang(jnp.array([0.0, 0.05]), jnp.array([1e9, 51.0]), (1, 0))
     threshold = lift(model, on, objective, seeds=seeds, hold=1)

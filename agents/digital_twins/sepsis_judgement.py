@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from dynrl.agents.digital_twins.sepsis_policy import Outcomes
+from dynrl.agents.digital_twins.sepsis_policy import (
+    Outcomes,
+    SepsisPolicyConfig,
+    constant_weights,
+    judge,
+    train_policy,
+)
+from dynrl.agents.digital_twins.sepsis_weights import BEST_CONSTANT, FEEDBACK
+from dynrl.bench import Figure
+from dynrl.registry import make_functional
 
-__all__ = ["PairedDifference", "mortality_interval", "paired_difference"]
+__all__ = [
+    "PairedDifference",
+    "compare",
+    "figures",
+    "mortality_interval",
+    "paired_difference",
+    "search",
+    "table",
+]
+
+
+def search(config: SepsisPolicyConfig, verbose: bool = True) -> dict[str, np.ndarray]:
+    """Find the feedback and the best constant with equally many patients: a constant is searched first, and from there
+    both go on for as many generations, as feedback and as a constant."""
+    begin = train_policy(config, constant=True, verbose=verbose)
+    return {
+        "feedback": train_policy(config, start=begin, verbose=verbose),
+        "best constant": train_policy(config, constant=True, start=begin, verbose=verbose),
+    }
+
+
+def compare(
+    weights: Mapping[str, np.ndarray], grid: int = 101, patients: int = 100, seed: int = 1_000_000
+) -> dict[str, Outcomes]:
+    """Feedback, the best constant and no therapy on fresh patients, on the full model."""
+    config = SepsisPolicyConfig()
+    settings = {**config.env_kwargs, "grid": grid, "horizon": 82}
+    env = make_functional(config.env, cohort=True, **settings)
+    return judge({**weights, "none": constant_weights(env, {})}, env, patients, seed)
+
+
+def figures(quick: bool) -> Iterator[Figure]:
+    """The feedback that `search` has found, beside the best constant and no therapy; `quick` on a smaller tissue."""
+    weights = {"feedback": np.array(FEEDBACK), "best constant": np.array(BEST_CONSTANT)}
+    found = compare(weights, grid=31, patients=40) if quick else compare(weights)
+    share, low, high = mortality_interval(found["none"].died)
+    yield Figure(
+        "sepsis: mortality untreated",
+        "about one half",
+        f"{share:.2f} [{low:.2f}, {high:.2f}]",
+        low <= 0.5 <= high,
+    )
+    for other in ("none", "best constant"):
+        gap = paired_difference(found["feedback"].burden, found[other].burden)
+        yield Figure(
+            f"sepsis: burden under feedback less {other}, same {len(found['none'].died)} patients",
+            "95 % interval below 0",
+            f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]",
+            gap.high < 0,
+            f"died {found['feedback'].died.mean():.2f}, {other}: {found[other].died.mean():.2f}",
+        )
 
 
 class PairedDifference(NamedTuple):
