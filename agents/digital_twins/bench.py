@@ -15,6 +15,7 @@ PARTS = (
     "dynrl.envs.digital_twins.tumour.measure:figures",
     "dynrl.envs.digital_twins.sepsis.measure:figures",
     "dynrl.agents.digital_twins.measure:figures",
+    "dynrl.agents.digital_twins.sepsis_judgement:figures",
 )
 """`figures(quick) -> Iterator[Figure]` of every model, by name: the two wings do not import each other."""
 
