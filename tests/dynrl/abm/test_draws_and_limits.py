@@ -68,7 +68,9 @@ def test_every_limit_holds_at_every_step(asked, rate, peak, interval, budget):
         history = limits.after(found.dose, history)
         given_.append(np.asarray(found.dose))
         if not bool(found.changed):
-            np.testing.assert_allclose(given_[-1], np.array(dose, np.float32), atol=1e-30)  # XLA has no subnormals
+            np.testing.assert_allclose(
+                given_[-1], np.array(dose, np.float32), atol=1e-30
+            )  # XLA has no subnormals
     doses = np.array(given_)
     # Withholding, and a budget that runs out, may drop a dose to 0 faster than the rate of change allows.
     if rate is not None:
