@@ -120,10 +120,20 @@ AGENTS: dict[str, Entry] = _table(
             ("Random", "a random bid up to a limit"),
         )
     ),
+    Entry(
+        "MetamodelFeedback",
+        "dynrl.agents.digital_twins.agent:MetamodelFeedback",
+        "treats agent-based patients by feedback learnt through a metamodel",
+    ),
 )
 EXPERIMENTS: dict[str, Entry] = _table(
     Entry("bandits", "dynrl.agents.bandits.experiment:BanditExperiment", "bandit agents compared by regret"),
     Entry("bidding", "dynrl.agents.auctions.experiment:BiddingExperiment", "bidders compared by replay"),
+    Entry(
+        "digital_twin",
+        "dynrl.agents.digital_twins.experiment:DigitalTwinExperiment",
+        "treatments trained on metamodels, judged on the agents",
+    ),
     Entry("learn", "dynrl.runs.learn:LearnExperiment", "one agent on one environment, several seeds"),
 )
 BENCHMARKS: dict[str, Entry] = _table(
@@ -131,7 +141,9 @@ BENCHMARKS: dict[str, Entry] = _table(
     Entry(
         "dlb", "dynrl.agents.bandits.bench:figures", "regret, coverage and speed on dynamical linear bandits"
     ),
-    Entry("rtb", "dynrl.agents.auctions.bench:figures", "published clicks, planning, replay and ingestion speed"),
+    Entry(
+        "rtb", "dynrl.agents.auctions.bench:figures", "published clicks, planning, replay and ingestion speed"
+    ),
 )
 
 _GROUPS = {"dynrl.envs": ENVS, "dynrl.agents": AGENTS, "dynrl.experiments": EXPERIMENTS}
