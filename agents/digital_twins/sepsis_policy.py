@@ -86,6 +86,7 @@ class Outcomes(NamedTuple):
 
 FEATURES = ("PAF", "TNF", "IL1", "GCSF", "IL8", "IL10")
 _DEAD = 0.8
+_CHANGED = ("TNF", "IL1", "PAF", "GCSF", "IL10", "IL8", "IFNg")
 _RANGE = 1.2
 _POSITIONS = np.array([5, 0, 6, 3, 8, 2])
 """Where the features stand in the observation (TNF, sTNFr, IL10, GCSF, IFNg, PAF, IL1, IL4, IL8, IL12, sIL1r)."""
@@ -197,12 +198,12 @@ def train_policy(
 
     Args:
         config: settings.
-        constant: search among constant therapies.
+        constant: search among constant therapies; otherwise search what a gate adds to the constant `start`.
         start: constant to begin with; None for `first_guess`.
         verbose: print a line per generation.
 
     Returns:
-        The final mean of the search, which averages over the noise of single generations.
+        Weights for `policy_action`: the final mean of the search, which averages over the noise of generations.
 
     Raises:
         ImportError: `cma` is missing.
@@ -212,6 +213,8 @@ def train_policy(
     except ImportError as error:
         raise ImportError("searching a sepsis policy needs cma: pip install 'dynrl[medical]'") from error
     env = make_functional(config.env, cohort=True, **config.env_kwargs)
+    base = first_guess(env) if start is None else np.asarray(start, float)
+    weights, free = (base, np.arange(len(base))) if constant else _gated(env, base)
     wards = [
         Ward(
             env,
@@ -220,31 +223,37 @@ def train_policy(
         )
         for pool in range(config.pools)
     ]
-    first = first_guess(env) if start is None else np.asarray(start, float)
-    if not constant:
-        first = np.concatenate([first, np.zeros(num_weights(env, False) - len(first))])
-    options = {
-        "popsize": config.population,
-        "seed": config.seed + 1,
-        "verbose": -9,
-        "bounds": [-6, 6],
-        "maxiter": config.generations,
-    }
-    search = cma.CMAEvolutionStrategy(first, config.sigma, options)
+    options = {"popsize": config.population, "seed": config.seed + 1, "verbose": -9, "bounds": [-8, 8]}
+    search = cma.CMAEvolutionStrategy(weights[free], config.sigma, options)
     for generation in range(config.generations):
         begun = time.perf_counter()
-        candidates = np.stack(search.ask())
+        drawn = search.ask()
+        candidates = np.repeat(weights[None], len(drawn), 0)
+        candidates[:, free] = drawn
         outcomes = wards[generation % config.pools].outcomes(candidates)
-        search.tell(list(candidates), list(outcomes.burden.mean(1)))
+        search.tell(drawn, list(outcomes.burden.mean(1)))
         if verbose:
             print(
                 f"generation {generation}: burden {outcomes.burden.mean():.3f}, best "
                 f"{outcomes.burden.mean(1).min():.3f}, died {outcomes.died.mean():.3f}, least "
-                f"{outcomes.died.mean(1).min():.3f}, "
-                f"{time.perf_counter() - begun:.0f} s",
+                f"{outcomes.died.mean(1).min():.3f}, {time.perf_counter() - begun:.0f} s",
                 flush=True,
             )
-    return np.asarray(search.result.xfavorite)
+    weights = weights.copy()
+    weights[free] = search.result.xfavorite
+    return weights
+
+
+def _gated(env: FunctionalEnv, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of feedback that as yet changes nothing, and which of them are searched: what the gate adds to the drugs
+    that matter, how it weighs damage (PAF) and calm (IL10), and its threshold; the constant stays."""
+    size = len(base)
+    weights = np.concatenate([base, np.zeros(num_weights(env, False) - size)])
+    gate = 2 * size
+    weights[gate + FEATURES.index("PAF")], weights[-1] = 2.0, -0.8
+    drugs = [env.drug_names.index(name) for name in _CHANGED if name in env.drug_names]  # type: ignore[attr-defined]
+    looks = [gate + FEATURES.index(name) for name in ("PAF", "IL10")]
+    return weights, np.array([*(size + drug for drug in drugs), *looks, len(weights) - 1])
 
 
 def first_guess(env: FunctionalEnv) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,14 +11,54 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynrl.bench import Figure
 from dynrl.envs.digital_twins.sepsis.fields import GRID, MEDIATORS, Patient
 from dynrl.envs.digital_twins.sepsis.model import SepsisModel
-from dynrl.envs.digital_twins.sepsis.reference import SequentialSepsis
+from dynrl.envs.digital_twins.sepsis.reference import SequentialSepsis, injured_cells
 
-__all__ = ["Agreement", "agreement", "parallel_courses", "seconds_per_step", "sequential_courses"]
+__all__ = ["Agreement", "agreement", "figures", "parallel_courses", "seconds_per_step", "sequential_courses"]
 
 STEPS = (50, 100, 200, 400)
 QUANTITIES = ("oxygen deficit", "infection", *MEDIATORS)
+
+
+COMPARED = (Patient(0.1, 4, 2, 2, 20), Patient(0.05, 5, 3, 0, 25))
+"""A patient whose infection is fought down slowly, and one who dies of it."""
+
+
+def figures(quick: bool) -> Iterator[Figure]:
+    """The sepsis model beside its sequential reference: the start, the course, the speed."""
+    found = [int(injured_cells(GRID, radius).sum()) for radius in (14, 15, 20)]
+    yield Figure(
+        "sepsis: cells infected within radius 14, 15, 20",
+        "613, 709, 1257",
+        ", ".join(map(str, found)),
+        found == [613, 709, 1257],
+    )
+    for patient in COMPARED[:1] if quick else COMPARED:
+        compared = agreement(patient, 8 if quick else 24, 51 if quick else GRID)
+        off = np.abs(compared.parallel - compared.sequential)[:, 0]
+        yield Figure(
+            f"sepsis: oxygen deficit at steps {', '.join(map(str, STEPS))}, spread {patient.infect_spread}",
+            "within 3 standard errors + 3 %",
+            ", ".join(f"{value:.0f}" for value in compared.parallel[:, 0]),
+            bool((off <= compared.allowed[:, 0]).all()),
+            "sequential: " + ", ".join(f"{value:.0f}" for value in compared.sequential[:, 0]),
+        )
+        yield Figure(
+            f"sepsis: infection and mediators there, spread {patient.infect_spread}",
+            "at least 50 of 52 within 3 standard errors + 3 %",
+            f"{compared.within[:, 1:].sum()} of {compared.within[:, 1:].size}",
+            bool(compared.within[:, 1:].sum() >= compared.within[:, 1:].size - 2),
+        )
+    seconds = seconds_per_step(steps=100 if quick else 300)
+    yield Figure(
+        "sepsis: one step of one patient, 101 x 101",
+        "<= 6 ms",
+        f"{1e3 * seconds['parallel']:.1f} ms",
+        seconds["parallel"] <= 6e-3,
+        f"sequential with Numba: {1e3 * seconds['sequential']:.1f} ms; published C++: about 2 ms",
+    )
 
 
 class Agreement(NamedTuple):
