@@ -1,0 +1,2 @@
+BEST_CONSTANT = (0.0,)
+FEEDBACK = (0.0,)
