@@ -58,40 +58,39 @@ def hunt(model: WolfSheep, wolves: Population, flock: Array, key: Any) -> tuple[
 def _in_batches(
     model: WolfSheep, animals: Population, world: Array, act: Any, key: Any
 ) -> tuple[Population, Array, Array]:
+    if namespace(animals.cell) is np:
+        return _living_in_batches(model, animals, world, act, key)
     capacity = animals.alive.shape[0]
     batch = -(-capacity // model.batches)
-    order = _random_order(key, capacity)
-    xp = namespace(order)
     # Slots behind the last stand for nobody and fill the last batch.
-    filler = xp.arange(capacity, batch * model.batches, dtype=np.int32)
-    slots = xp.concatenate([order, filler]).reshape(model.batches, batch)
     padding = batch * model.batches - capacity
-    cell = xp.concatenate([animals.cell, xp.zeros(padding, np.int32)])[slots]
-    alive = xp.concatenate([animals.alive, xp.zeros(padding, bool)])[slots]
-    keys = split(key, model.batches)
-    if xp is np:
-        moved, ate = np.empty_like(cell), np.empty_like(alive)
-        for b in range(model.batches):
-            world, moved[b], ate[b] = act(world, cell[b], alive[b], keys[b])
-    else:
+    filler = jnp.arange(capacity, capacity + padding, dtype=np.int32)
+    slots = jnp.concatenate([_random_order(key, capacity), filler])
+    cell = jnp.pad(animals.cell, (0, padding))[slots].reshape(model.batches, batch)
+    alive = jnp.pad(animals.alive, (0, padding))[slots].reshape(model.batches, batch)
 
-        def body(world: Array, batch_: Any) -> Any:
-            world, cell, ate = act(world, *batch_)
-            return world, (cell, ate)
+    def body(world: Array, batch_: Any) -> Any:
+        world, cell, ate = act(world, *batch_)
+        return world, (cell, ate)
 
-        world, (moved, ate) = jax.lax.scan(body, world, (cell, alive, keys))
-    flat = slots.reshape(-1)
-    back: Array
-    if xp is np:
-        back = np.argsort(flat, kind="stable")[:capacity]
-    else:
-        back = (
-            jnp.zeros(flat.shape[0], np.int32)
-            .at[flat]
-            .set(jnp.arange(flat.shape[0], dtype=np.int32), unique_indices=True)[:capacity]
-        )
-    cell, ate = moved.reshape(-1)[back], ate.reshape(-1)[back]
-    return animals._replace(cell=cell.astype(np.int32)), ate & animals.alive, world
+    world, (moved, ate) = jax.lax.scan(body, world, (cell, alive, split(key, model.batches)))
+    numbers = jnp.arange(slots.shape[0], dtype=np.int32)
+    back = jnp.zeros_like(numbers).at[slots].set(numbers, unique_indices=True)[:capacity]
+    animals = animals._replace(cell=moved.reshape(-1)[back])
+    return animals, ate.reshape(-1)[back] & animals.alive, world
+
+
+def _living_in_batches(
+    model: WolfSheep, animals: Population, world: Array, act: Any, rng: Any
+) -> tuple[Population, Array, Array]:
+    """The same in NumPy, where shapes may depend on how many are alive."""
+    living = np.flatnonzero(animals.alive)
+    order = living[_random_order(rng, len(living))] if len(living) else living
+    cell, ate = animals.cell.copy(), np.zeros_like(animals.alive)
+    for some in np.array_split(order, model.batches):
+        if len(some):
+            world, cell[some], ate[some] = act(world, cell[some], np.ones(len(some), bool), rng)
+    return animals._replace(cell=cell), ate, world
 
 
 def _random_order(key: Any, number: int) -> Array:
