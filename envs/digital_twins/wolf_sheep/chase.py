@@ -1,8 +1,9 @@
 """The variant in which sheep flee and wolves hunt: a mover sees what earlier movers of the same step left behind.
 
 The random order is cut into batches; the animals of a batch decide from what the batches before them left, and share
-out grass or sheep among themselves at random. With one batch wolves are far too few, with 16 the result cannot be
-told from one animal after the other.
+out grass or sheep among themselves at random. In a dense setting (50 × 50 cells, 800 sheep, 40 wolves) one batch
+leaves 71 wolves instead of 119 at step 200; 16 batches leave 3 % too few at step 100, where they are most off, and 32
+less than 1 % (500 runs against 4000 of the exact machine code).
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ class WolfSheepControl(FunctionalEnv):
     rounding: Rounding = "stochastic"
     allow_stocking: bool = False
     energy_init: Literal["float", "int"] = "float"
-    batches: int = 16
+    batches: int = 32
     horizon: int = 600
     hold: int = 1
     limits: DoseLimits = field(default_factory=DoseLimits)
