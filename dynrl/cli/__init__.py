@@ -31,7 +31,7 @@ COMMANDS = {
     "train": Command("train:train", "Train what a config describes, into a run folder"),
     "evaluate": Command("evaluate:evaluate", "Play fresh episodes with what a run has trained"),
     "plot": Command("plot:plot", "Draw the learning curves of runs with confidence bands"),
-    "export": Command("export:export", "Write a trained policy so that it runs elsewhere"),
+    "export": Command("export:export", "Write what a run has trained as a policy that runs elsewhere"),
     "bench": Command("bench:bench", "Measure figures and compare them with their bars"),
 }
 
