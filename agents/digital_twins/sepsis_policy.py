@@ -49,11 +49,11 @@ class SepsisPolicyConfig:
     env_kwargs: Mapping[str, Any] = field(
         default_factory=lambda: {"grid": 31, "drugs": 11, "antibiotic": True, "horizon": 40}
     )
-    patients: int = 24
-    pools: int = 4
-    population: int = 12
-    generations: int = 16
-    sigma: float = 0.5
+    patients: int = 20
+    pools: int = 3
+    population: int = 10
+    generations: int = 6
+    sigma: float = 0.8
     lanes: int = 8
     seed: int = 0
 
