@@ -1,6 +1,8 @@
 """Settings of every test: compiled programs are kept between runs, and PyTorch leaves the other core alone."""
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,22 @@ _CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+_MAPS = Path("/proc/self/maps")
+_MANY_MAPS = 20_000  # Linux allows a process 65 530; XLA takes about ten for each compiled program
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs_in_memory() -> Iterator[None]:
+    """Forget compiled programs when there are many: past its limit of memory maps the process dies without a word.
+
+    They come back from the persistent cache.
+    """
+    yield
+    if "jax" in sys.modules and _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MANY_MAPS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

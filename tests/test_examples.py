@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -100,6 +101,26 @@ def shading_pays_in_first_price_only(text, folder):
     assert abs(first[0]) < 1 < first[-1]
 
 
+def learnt_feedback_beats_no_treatment(text, folder):
+    untreated, learnt = (
+        numbers(text, f"{label:<16} J1 on the agent-based model:")[0]
+        for label in ("no treatment", "learnt feedback")
+    )
+    assert learnt < untreated / 3
+
+
+def twin_finds_the_patient_and_forecasts(text, folder):
+    errors = {
+        name: abs(np.log(true / fitted))
+        for name, true, fitted in re.findall(r"^(\w+) +true +([\d.]+) +twin +([\d.]+)", text, re.MULTILINE)
+        for true, fitted in [(float(true), float(fitted))]
+    }
+    assert len(errors) >= 2 and max(errors.values()) < 0.5
+    forecasts = re.findall(r"\[(\d+), (\d+)\], came to (\d+)", text)
+    assert len(forecasts) == 4
+    assert sum(int(low) <= int(came) <= int(high) for low, high, came in forecasts) >= 3
+
+
 FACTS = {
     "make_env.py": best_allocation_is_known,
     "train_dynlin_ucb.py": agent_finds_the_optimum,
@@ -114,6 +135,8 @@ FACTS = {
     "pace_budget_sb3.py": policy_paces_as_well_as_the_best_constant,
     "compete.py": shading_pays_in_first_price_only,
     "own_agent_based_model.py": epidemics_end_like_the_exact_chain,
+    "patient_twin.py": twin_finds_the_patient_and_forecasts,
+    "steer_agent_based_model.py": learnt_feedback_beats_no_treatment,
 }
 
 
