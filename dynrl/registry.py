@@ -144,6 +144,11 @@ BENCHMARKS: dict[str, Entry] = _table(
     Entry(
         "rtb", "dynrl.agents.auctions.bench:figures", "published clicks, planning, replay and ingestion speed"
     ),
+    Entry(
+        "medical",
+        "dynrl.agents.digital_twins.bench:figures",
+        "agent-based models against their definitions and Mesa, controllers and twins against their bars",
+    ),
 )
 
 _GROUPS = {"dynrl.envs": ENVS, "dynrl.agents": AGENTS, "dynrl.experiments": EXPERIMENTS}

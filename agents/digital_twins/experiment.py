@@ -71,8 +71,9 @@ class DigitalTwin:
 class DigitalTwinExperiment:
     """Records runs, fits a metamodel, trains a controller on it, and judges it on the agent-based model.
 
-    A run that was stopped goes on with the next stage. Beside its own files it leaves `report.json` and
-    `treatment.png`: trajectory bands with and without treatment, the dose, and the grid itself.
+    A run that was stopped goes on with the next stage. Beside its own files it leaves `report.json`,
+    `treatment.png` (trajectory bands with and without treatment, the dose, the grid itself) and `treatment.gif`, a film
+    of the grid untreated and treated.
 
     Raises:
         ConfigError: an unknown environment, one without an agent-based model, or settings that make no sense.
@@ -237,15 +238,20 @@ class DigitalTwinExperiment:
             print(f"cohort     {rows['cohort']}")
         text = json.dumps({"config": asdict(self.config), "J1": rows}, indent=2)
         run.artifact("report.json").write_text(text + "\n", encoding="utf-8")
-        print(f"picture:     {self._draw(arrays, run.artifact('treatment.png'))}")
+        print(
+            f"picture:     {self._draw(arrays, run.artifact('treatment.png'), run.artifact('treatment.gif'))}"
+        )
 
-    def _draw(self, arrays: Mapping[str, np.ndarray], out: Path) -> Path:
-        from dynrl.agents.digital_twins.pictures import draw_treatment, grids_of
+    def _draw(self, arrays: Mapping[str, np.ndarray], out: Path, film: Path | None = None) -> Path:
+        from dynrl.agents.digital_twins.pictures import draw_treatment, films_of, write_film
 
         controller, shown = self.controller(arrays), min(self.config.seeds, 24)
         free, treated = self._lift(None, shown), self._lift(controller, shown)
         hold = self.config.steering.stride
-        grids = grids_of(self.config.env, self.config.env_kwargs, controller, self.config.steps, hold)
+        films = films_of(self.config.env, self.config.env_kwargs, controller, self.config.steps, hold)
+        if film is not None:
+            write_film(film, films)
+        grids = (films[0][-1], films[1][-1])
         return draw_treatment(self.model, self.objective, free, treated, grids, out)
 
     def _lift(self, controller: Controller | None, seeds: int | Sequence[int]) -> Lifted:

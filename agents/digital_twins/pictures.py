@@ -17,22 +17,33 @@ from dynrl.agents.digital_twins.controllers import Controller
 from dynrl.agents.digital_twins.lifting import Lifted
 from dynrl.agents.digital_twins.objectives import SetPoint
 from dynrl.errors import UserError
+from dynrl.film import write_gif
 from dynrl.plotting import check_picture
 
-__all__ = ["draw_treatment", "grids_of"]
+__all__ = ["draw_treatment", "films_of", "write_film"]
 
 Grids = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+FRAMES = 150
 
 
-def grids_of(
+def films_of(
     env: str, env_kwargs: Mapping[str, Any], controller: Controller, steps: int, hold: int = 1, seed: int = 0
 ) -> Grids:
-    """Pictures `[H, W, 3]` of the environment after `steps` steps, untreated and treated, from one seed."""
+    """Pictures `[F, H, W, 3]` of the environment over `steps` steps, untreated and treated, from one seed; F is at most
+    about 150, and the last one is of the end."""
     made = gym.make(env, render_mode="rgb_array", **env_kwargs)
     try:
         return _played(made, None, steps, hold, seed), _played(made, controller, steps, hold, seed)
     finally:
         made.close()
+
+
+def write_film(out: Path, films: Grids, fps: float = 12.0) -> Path:
+    """Writes an animated GIF of both films side by side, untreated left; a film that ends early stays at its end."""
+    length = max(len(film) for film in films)
+    gap = np.full((films[0].shape[1], 8, 3), 255, np.uint8)
+    shown = ([film[min(number, len(film) - 1)] for film in films] for number in range(length))
+    return write_gif(out, (np.concatenate([free, gap, treated], 1) for free, treated in shown), fps)
 
 
 def draw_treatment(
@@ -106,12 +117,14 @@ def draw_treatment(
 
 
 def _played(env: Any, controller: Controller | None, steps: int, hold: int, seed: int) -> NDArray[np.uint8]:
-    """The last picture of an episode; macrostates come from `info`, in the model's own units."""
+    """Pictures of an episode; macrostates come from `info`, in the model's own units."""
     model: AgentBasedModel = env.unwrapped.func_env.model
     act = jax.jit(lambda c, memory, macro: c(memory, macro, jax.random.key(seed)))
     _, info = env.reset(seed=seed)
     memory = controller.start() if controller is not None else ()
     u = np.zeros(len(model.control_names), np.float32)
+    every = -(-steps // FRAMES)
+    frames = [env.render()]
     for step in range(steps):
         if controller is not None and step % hold == 0:
             macro = jnp.asarray([float(info[name]) for name in model.macro_names])
@@ -119,9 +132,12 @@ def _played(env: Any, controller: Controller | None, steps: int, hold: int, seed
             u = np.asarray(command, np.float32)
         space = env.action_space
         _, _, terminated, truncated, info = env.step(np.clip(u, space.low, space.high))
-        if terminated or truncated:
+        over = terminated or truncated or step == steps - 1
+        if over or (step + 1) % every == 0:
+            frames.append(env.render())
+        if over:
             break
-    return np.asarray(env.render())
+    return np.stack(frames)
 
 
 def _smooth(values: NDArray[Any], width: int = 10) -> NDArray[Any]:

@@ -97,6 +97,7 @@ def test_the_report_has_the_triple_and_the_picture_is_there(finished: Run) -> No
     assert rows["learnt"]["runs"] == 3 and np.isfinite(rows["learnt"]["predicted"])
     assert rows["learnt"]["agent_steps"] == 8 * 40 + 2 * 40
     assert (finished.path / "treatment.png").stat().st_size > 10_000
+    assert (finished.path / "treatment.gif").read_bytes().startswith(b"GIF89a")
 
 
 @pytest.mark.slow

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from dynrl.abm import DoseLimits
-from dynrl.envs.digital_twins.animation import write_gif
 from dynrl.envs.digital_twins.wolf_sheep import WolfSheepControl, WolfSheepParams, drawn_patient
 from dynrl.faces.gymnasium_env import GymnasiumEnv
 from dynrl.faces.vector_env import VectorEnv
+from dynrl.film import write_gif
 
 SMALL = {
     "height": 9,

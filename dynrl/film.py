@@ -26,7 +26,7 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: f
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError('write_gif needs Pillow: pip install "dynrl[medical]"') from error
+        raise ImportError("write_gif needs Pillow: pip install pillow") from error
     if not 0 < fps <= 50:
         raise ValueError(f"fps is {fps}, expected more than 0 and at most 50")
     images: list[Image.Image] = []
