@@ -139,12 +139,17 @@ FACTS = {
     "steer_agent_based_model.py": learnt_feedback_beats_no_treatment,
 }
 
+SLOW = {"pace_budget_sb3.py", "steer_agent_based_model.py"}
+"""Scripts that train for most of a minute."""
+
 
 def test_every_example_has_a_fact():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(FACTS)
 
 
-@pytest.mark.parametrize("name", sorted(FACTS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(FACTS)]
+)
 def test_example(name, tmp_path):
     source = (EXAMPLES / name).read_text(encoding="utf-8")
     assert sum(bool(line.strip()) for line in source.splitlines()) < LONGER.get(name, LONGEST)

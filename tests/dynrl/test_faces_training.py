@@ -53,6 +53,7 @@ def test_sbx_ppo_learns_the_registered_bandit():
     assert share_of_optimum(agent.predict(np.zeros((1, 1)), deterministic=True)[0][0]) > 0.9
 
 
+@pytest.mark.slow  # the example brax_ppo.py does the same in the quick tests
 def test_brax_ppo_learns_the_registered_bandit():
     from brax.training.agents.ppo import train as ppo
 
