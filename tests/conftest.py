@@ -1,8 +1,10 @@
 """Settings of every test: compiled programs are kept between runs, and PyTorch leaves the other core alone."""
 
 import gc
+import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,17 +22,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 _MAPS = Path("/proc/self/maps")
+_TESTS = itertools.count(1)
 _MANY_MAPS = 20_000  # Linux allows a process 65 530; XLA takes about ten for each compiled program
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _few_programs_in_memory() -> Iterator[None]:
     """Forget compiled programs when there are many: past its limit of memory maps the process dies without a word.
 
-    They come back from the persistent cache.
+    They come back from the persistent cache. Counting takes some 20 ms, so it is done after long tests and after every
+    fiftieth.
     """
+    begin = time.monotonic()
     yield
-    if "jax" in sys.modules and _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MANY_MAPS:
+    if "jax" not in sys.modules or not _MAPS.exists():
+        return
+    long = time.monotonic() - begin > 2
+    if (long or next(_TESTS) % 50 == 0) and _MAPS.read_bytes().count(b"\n") > _MANY_MAPS:
         sys.modules["jax"].clear_caches()
         gc.collect()
 
