@@ -50,7 +50,7 @@ class Comparison:
         shown_ratio: c0 of the other panels.
         win_rates: realised win rate by bid (bid `[K]`, rate `[K]`, auctions `[K]`) of the shown bidders together.
         market: the model of prices.
-        values: V sampled from a value table; None where no bidder has one.
+        values: what money is worth to the main bidder; None where it does not plan.
         policy, policy_name: whose bids are mapped.
         horizon, budget: of the shown episodes.
     """
@@ -147,9 +147,9 @@ def _draw_clicks(axes: Any, comparison: Comparison, colors: Mapping[str, str]) -
 
 
 def _draw_spend(axes: Any, comparison: Comparison, colors: Mapping[str, str]) -> None:
-    for label, shares in comparison.spends.items():
+    for number, (label, shares) in enumerate(comparison.spends.items()):
         x = np.linspace(0, 1, len(shares))
-        axes.plot(x, shares.mean(1), color=colors[label], label=label)
+        axes.plot(x, shares.mean(1), "--" if number >= 10 else "-", color=colors[label], label=label)
         if shares.shape[1] > 1:
             low, high = bootstrap_band(shares.T, np.mean, resamples=200)
             axes.fill_between(x, low, high, color=colors[label], alpha=0.15, linewidth=0)
@@ -157,7 +157,7 @@ def _draw_spend(axes: Any, comparison: Comparison, colors: Mapping[str, str]) ->
     axes.set_xlabel("share of the episode")
     axes.set_ylabel("share of the budget spent")
     axes.set_title(f"spend against plan, c0 = {_ratio(comparison.shown_ratio)}")
-    axes.legend(fontsize="x-small", ncols=2)
+    axes.legend(fontsize="xx-small", ncols=2, framealpha=0.6)
     axes.grid(alpha=0.3)
 
 
@@ -176,12 +176,12 @@ def _draw_win_rates(axes: Any, comparison: Comparison) -> None:
 
 
 def _draw_values(figure: Any, axes: Any, comparison: Comparison) -> None:
-    axes.set_title("value of t auctions with b ticks [clicks]")
+    axes.set_title("what b ticks are worth with t auctions left [clicks]")
     axes.set_xlabel("ticks left b")
     axes.set_ylabel("auctions left t")
     surface = comparison.values
     if surface is None:
-        axes.text(0.5, 0.5, "no bidder with a value table", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "the main bidder does not plan", ha="center", transform=axes.transAxes)
         return
     mesh = axes.pcolormesh(surface.b, surface.t, surface.values, shading="nearest")
     axes.contour(surface.b, surface.t, surface.values, 8, colors="w", linewidths=0.6)

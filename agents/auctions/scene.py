@@ -22,7 +22,7 @@ from dynrl.auctions.replay import replay
 if TYPE_CHECKING:
     from dynrl.agents.auctions.experiment import BiddingExperiment
 
-__all__ = ["draw_scene"]
+__all__ = ["draw_scene", "value_surface"]
 
 _CELLS = 60
 
@@ -52,7 +52,7 @@ def draw_scene(experiment: BiddingExperiment, data: Dataset, out: Path) -> Path:
             shown_ratio=ratios[number],
             win_rates=win_rates(list(traces.values()), np.asarray(episodes.mask)),
             market=data.model.market,
-            values=_surface(fitted[main]),
+            values=value_surface(fitted[main]),
             policy=fitted[main].serving(),
             policy_name=main,
             horizon=rules.horizon,
@@ -62,12 +62,13 @@ def draw_scene(experiment: BiddingExperiment, data: Dataset, out: Path) -> Path:
     )
 
 
-def _surface(bidder: Any) -> ValueSurface | None:
-    """V of a bidder that plans with a table, thinned to what a picture can show."""
-    table = getattr(bidder, "values", None)
-    if table is None:
+def value_surface(bidder: Any) -> ValueSurface | None:
+    """What money is worth to a bidder that plans, thinned to what a picture can show."""
+    plan = getattr(bidder, "marginals", None)
+    if plan is None:
         return None
-    rows, columns = table.shape
-    t = np.unique(np.linspace(0, rows - 1, _CELLS).round().astype(np.int64))
-    b = np.unique(np.linspace(0, columns - 1, _CELLS).round().astype(np.int64))
-    return ValueSurface(np.asarray(table)[np.ix_(t, b)], t, b)
+    t = np.unique(np.linspace(0, plan.horizon, _CELLS).round().astype(np.int64))
+    b = np.unique(np.linspace(0, plan.budget, _CELLS).round().astype(np.int64))
+    ticks = np.arange(int(plan.budget))
+    worth = [np.append(0.0, np.cumsum(np.asarray(plan.marginal(np.int64(row), ticks))))[b] for row in t]
+    return ValueSurface(np.array(worth), t, b)

@@ -11,10 +11,14 @@ from dynrl.agents.auctions.experiment import BiddingComparison, BiddingExperimen
 from dynrl.agents.auctions.fluid import Fluid, FluidConfig
 from dynrl.agents.auctions.linear import Lin, LinConfig
 from dynrl.agents.auctions.pictures import spend_shares, win_rates
+from dynrl.agents.auctions.planning import planned_market
+from dynrl.agents.auctions.rlb import RLB
+from dynrl.agents.auctions.scene import value_surface
 from dynrl.auctions.dataset import AuctionData, prepare
 from dynrl.auctions.market import Market
 from dynrl.auctions.replay import Trace, replay
 from dynrl.auctions.rules import AuctionRules
+from dynrl.auctions.value import value_table
 from dynrl.cli import main
 from dynrl.config import to_mapping
 from dynrl.errors import ConfigError
@@ -191,3 +195,14 @@ def test_settings_that_make_no_sense_are_refused(change, message):
 def test_data_that_cannot_be_had_is_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         prepare(settings)
+
+
+def test_the_value_panel_shows_what_the_plan_knows():
+    model, rules = prepare(DATA).model, AuctionRules(20, 300)
+    config = RLB.Config()
+    shown = value_surface(RLB.make_bidder(config, model, rules))
+    market = planned_market(model, config.ctr_aware, config.segments)
+    table = value_table(market, rules.horizon, rules.budget)
+    worth = table.rows[np.ix_(shown.t, shown.b)]
+    np.testing.assert_allclose(shown.values, worth - worth[:, :1], rtol=1e-5, atol=1e-7)
+    assert value_surface(Lin.make_bidder(LinConfig(step=20.0), model, rules)) is None
