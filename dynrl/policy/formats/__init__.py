@@ -1,0 +1,1 @@
+"""Other policy formats, to and from the native bundle."""
