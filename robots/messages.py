@@ -70,7 +70,7 @@ class MessageTypes:
         """
         return self.store.types[self._known(name)]
 
-    def new(self, name: str, **values: Any) -> Any:
+    def new(self, name: str, /, **values: Any) -> Any:
         """A message with zeros, empty strings and empty sequences wherever `values` says nothing.
 
         Numbers in sequences become arrays of the field's own type.
