@@ -6,6 +6,7 @@ observe, decode = ObservationAssembler(bundle.contract), ActionDecoder(bundle.co
 targets = decode(session(observe(values, previous_action, clock_s)))
 """
 
+from dynrl.policy.bundle import PolicyBundle
 from dynrl.policy.contract import (
     ActionTerm,
     Contract,
@@ -34,6 +35,7 @@ from dynrl.policy.errors import (
     BundleRobot,
     BundleState,
 )
+from dynrl.policy.session import PolicySession
 from dynrl.policy.terms import ActionDecoder, ObservationAssembler
 
 __all__ = [
@@ -58,6 +60,8 @@ __all__ = [
     "ObservationAssembler",
     "ObservationTerm",
     "ParityRecord",
+    "PolicyBundle",
+    "PolicySession",
     "Provenance",
     "RobotModel",
     "Simulation",

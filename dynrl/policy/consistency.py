@@ -20,7 +20,7 @@ def check_contract(contract: "Contract") -> None:
         BundleContract: anything else, except
         BundleState: a recurrent tensor named twice, or with an axis below 1.
     """
-    _check_format(contract.format)
+    check_format(contract.format)
     _check_control(contract)
     _check_joints(contract)
     _check_terms(contract)
@@ -38,7 +38,8 @@ def wrong(key: str, found: Any, expected: str) -> BundleContract:
     return BundleContract(f"{key}: found {found}, expected {expected}")
 
 
-def _check_format(text: str) -> None:
+def check_format(text: str) -> None:
+    """Refuses another format, and says which version reads a newer one."""
     if text == FORMAT:
         return
     newer = re.fullmatch(r"dynrl\.policy/([0-9]{1,6})", text)
