@@ -62,6 +62,7 @@ class Matched:
         other_writers: names of the others who write to our command topic.
         other_resetters: names of those who write to the e-stop reset, where there is more than one.
         incompatible: one line for each peer that is there and cannot talk to us (quality of service, type).
+        notices: other lines that a person must see once: an open network, a lost master or server.
     """
 
     alive: bool
@@ -70,6 +71,7 @@ class Matched:
     other_writers: tuple[str, ...] = ()
     other_resetters: tuple[str, ...] = ()
     incompatible: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @runtime_checkable

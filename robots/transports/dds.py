@@ -123,7 +123,9 @@ def dds_qos(qos: Qos, type_hash: str, max_blocking_ns: int = 0, writer: bool = F
         Policy.Reliability.Reliable(max_blocking_ns)
         if qos.reliability == "reliable"
         else Policy.Reliability.BestEffort,
-        Policy.Durability.TransientLocal if qos.durability == "transient_local" else Policy.Durability.Volatile,
+        Policy.Durability.TransientLocal
+        if qos.durability == "transient_local"
+        else Policy.Durability.Volatile,
         history,
         Policy.Userdata(f"typehash={type_hash};".encode()),
     ]

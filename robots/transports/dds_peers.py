@@ -137,7 +137,9 @@ class Peers:
         return bool(samples)
 
 
-def announcement(types: MessageTypes, node: str, participant: Any, readers: list[Any], writers: list[Any]) -> Any:
+def announcement(
+    types: MessageTypes, node: str, participant: Any, readers: list[Any], writers: list[Any]
+) -> Any:
     """The message that makes `ros2 node list` know us."""
     namespace, _, name = node.rpartition("/")
     info = types.new(

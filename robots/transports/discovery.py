@@ -20,7 +20,13 @@ SAFE_DOMAIN = 101  # above it the ports lie among those that Linux hands out to 
 PARTICIPANTS = 33
 RANGES = ("OFF", "LOCALHOST", "SUBNET", "SYSTEM_DEFAULT")
 OPEN_NETWORK = "anyone on this network can command the robot"
-_NETWORK_ELEMENTS = ("Interfaces", "NetworkInterfaceAddress", "Peers", "AllowMulticast", "ExternalNetworkAddress")
+_NETWORK_ELEMENTS = (
+    "Interfaces",
+    "NetworkInterfaceAddress",
+    "Peers",
+    "AllowMulticast",
+    "ExternalNetworkAddress",
+)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Ros2Transport:
         self.endpoints = endpoints
         self.options = options or TransportOptions()
         self.types = types or message_types(self.options.ros_distro, tuple(self.options.messages))
-        self.notices: tuple[str, ...] = ()
+        self._notices: tuple[str, ...] = ()
         self._participant: Any = None
         self._readers: list[tuple[Endpoint, Any]] = []
         self._writers: dict[str, tuple[Endpoint, Any, Any]] = {}
@@ -70,7 +70,7 @@ class Ros2Transport:
             raise TransportError("this transport is open already")
         properties = self._security()
         setup = discovery(self.options.domain, self.options.interface)
-        self.notices = setup.notices
+        self._notices = setup.notices
         _acquire(setup)
         self._domain = setup.domain
         try:
@@ -115,14 +115,18 @@ class Ros2Transport:
         from cyclonedds.sub import DataReader
 
         qos = dds.dds_qos(endpoint.qos, self.types.type_hash(endpoint.type))
-        return DataReader(self._participant, self._topic(dds.topic_name(endpoint.topic), endpoint.type), qos=qos)
+        return DataReader(
+            self._participant, self._topic(dds.topic_name(endpoint.topic), endpoint.type), qos=qos
+        )
 
     def _writer(self, endpoint: Endpoint) -> Any:
         from cyclonedds.pub import DataWriter
 
         blocking = int(self.options.max_blocking * 1e9)
         qos = dds.dds_qos(endpoint.qos, self.types.type_hash(endpoint.type), blocking, writer=True)
-        return DataWriter(self._participant, self._topic(dds.topic_name(endpoint.topic), endpoint.type), qos=qos)
+        return DataWriter(
+            self._participant, self._topic(dds.topic_name(endpoint.topic), endpoint.type), qos=qos
+        )
 
     def _topic(self, name: str, ros_type: str) -> Any:
         from cyclonedds.topic import Topic
@@ -161,7 +165,9 @@ class Ros2Transport:
         newest: dict[int, int] = {}
         for sample in samples:
             info = sample.sample_info
-            newest[info.publication_handle] = max(newest.get(info.publication_handle, 0), info.source_timestamp)
+            newest[info.publication_handle] = max(
+                newest.get(info.publication_handle, 0), info.source_timestamp
+            )
         received = []
         for sample in samples:
             info = sample.sample_info
@@ -205,6 +211,7 @@ class Ros2Transport:
             other_writers=self._writing(command[0].topic) if command else (),
             other_resetters=resetters if len(resetters) > 1 else (),
             incompatible=tuple(dict.fromkeys(self._obstacles())),
+            notices=self._notices,
         )
 
     def _writing(self, topic: str) -> tuple[str, ...]:
@@ -247,7 +254,9 @@ class Ros2Transport:
             known = dds.POLICY_NAMES.get(policy, f"number {policy}")
             if known not in ("reliability", "durability"):
                 names = ", ".join(self._peers.name(peer) for peer, _ in found)
-                lines.append(f"{endpoint.topic}: quality of service differs in {known}; the peers are {names}")
+                lines.append(
+                    f"{endpoint.topic}: quality of service differs in {known}; the peers are {names}"
+                )
         return lines
 
     def close(self) -> None:
