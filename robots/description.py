@@ -65,6 +65,7 @@ class Joint:
         velocity: largest speed, model units per second.
         acceleration: largest change of speed that a command may ask for, model units per second squared.
         effort: largest torque (N m) or force (N); None where the driver does not tell.
+        effort_rate: largest change of a commanded effort, per second; None for full effort in 0.1 s.
         kp, kd: gains of the driver's position controller (N m/rad, N m s/rad); None where unknown.
     """
 
@@ -73,6 +74,7 @@ class Joint:
     acceleration: float
     position: tuple[float, float] | None = None
     effort: float | None = None
+    effort_rate: float | None = None
     wire: str = ""
     sign: Literal[-1, 1] = 1
     offset: float = 0.0
@@ -98,6 +100,8 @@ class Joint:
         )
         if self.effort is not None:
             _need_positive(who, effort=self.effort)
+        if self.effort_rate is not None:
+            _need_positive(who, effort_rate=self.effort_rate)
         if (self.kp is None) != (self.kd is None):
             raise ValueError(f"{who}: kp and kd come together, or neither is given")
         if (

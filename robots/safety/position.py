@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dynrl.errors import UserError
 from dynrl.robots.safety.limits import Limits
+from dynrl.robots.safety.tracking import EffortWindow
 
 Floats = NDArray[np.float64]
 
@@ -38,13 +39,20 @@ class PositionFilter:
         limits: per element.
         period: seconds between two commands.
         shape: of the commands; the shape of the limits when absent.
+        effort_window: keeps the driver's effort in range, where its gains are known.
 
     Attributes:
         command: the last command, float64[..., n]. Read only.
         velocity: its velocity. Read only.
     """
 
-    def __init__(self, limits: Limits, period: float, shape: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        period: float,
+        shape: tuple[int, ...] | None = None,
+        effort_window: EffortWindow | None = None,
+    ) -> None:
         if not 0 < period < np.inf:
             raise ValueError(f"period is {period}, expected seconds above 0")
         self.limits = limits
@@ -56,12 +64,14 @@ class PositionFilter:
         )
         self._nominal_lower, self._nominal_upper = lower, upper
         self._lower, self._upper = lower.copy(), upper.copy()
-        self._widened = False
+        self._widened = self._widened_before = False
         self._step = acceleration * period
         self._half_step = self._step / 2
         self._twice = 2 * acceleration
         self.command = np.full(shape, np.nan)
         self.velocity = np.zeros(shape)
+        self._command_before, self._velocity_before = self.command.copy(), self.velocity.copy()
+        self._effort_window = effort_window
         self._window: tuple[Floats, Floats] | None = None
         self._want, self._scratch = np.empty(shape), np.empty(shape)
         self._finite = np.empty(shape, bool)
@@ -91,7 +101,13 @@ class PositionFilter:
         np.minimum(self._nominal_lower, self.command, out=self._lower)
         np.maximum(self._nominal_upper, self.command, out=self._upper)
         self._widened = bool(np.any(outside > 0))
+        self._keep_state()
         self._window = None
+
+    def measured(self, position: Floats, velocity: Floats) -> None:
+        """What the robot does now, float64[..., n] each; moves the effort window."""
+        if self._effort_window is not None:
+            self.narrow(*self._effort_window.around(position, velocity))
 
     def narrow(self, lower: Floats | None, upper: Floats | None) -> None:
         """Keep the targets of later calls within `lower` and `upper` (float64[..., n]; the arrays are not copied) as
@@ -126,6 +142,15 @@ class PositionFilter:
         self._brake(self._want)
         return self._move(out)
 
+    def undo(self) -> None:
+        """Take the last command back, which was not sent; once per command."""
+        np.copyto(self.command, self._command_before)
+        np.copyto(self.velocity, self._velocity_before)
+        if self._widened_before:
+            self._widened = True
+            np.minimum(self._nominal_lower, np.minimum(self._lower, self.command), out=self._lower)
+            np.maximum(self._nominal_upper, np.maximum(self._upper, self.command), out=self._upper)
+
     def stop(self, out: Floats | None = None) -> Floats:
         """What an emergency stop sends in stop mode `hold`: the same as `hold`."""
         return self.hold(out)
@@ -144,6 +169,7 @@ class PositionFilter:
 
     def _move(self, out: Floats | None) -> Floats:
         """Clip `_want` to what the limits allow, and go there."""
+        self._keep_state()
         velocity, command = self._want, self._scratch
         top, mirrored_bottom = self._limit_velocity()
         np.negative(mirrored_bottom, out=mirrored_bottom)
@@ -159,6 +185,11 @@ class PositionFilter:
             return self.command.copy()
         np.copyto(out, self.command)
         return out
+
+    def _keep_state(self) -> None:
+        np.copyto(self._command_before, self.command)
+        np.copyto(self._velocity_before, self.velocity)
+        self._widened_before = self._widened
 
     def _limit_velocity(self) -> Floats:
         """(top, -bot) as one array [2, ..., n]."""
