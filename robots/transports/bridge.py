@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any
 
-from dynrl.robots.messages import MalformedMessage, MessageTypes, message_types
+from dynrl.robots.messages import Malformed, MalformedMessage, MessageTypes, message_types
 from dynrl.robots.transports.base import (
     COMMAND,
     ESTOP_RESET,
@@ -85,7 +85,7 @@ class BridgeTransport(ABC):
         check_plain(self.name)
         command, setup = self._start()
         ours, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the transport)
         with theirs:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno())],
@@ -152,8 +152,6 @@ class BridgeTransport(ABC):
                 self._lost = json.loads(payload)
 
     def _received(self, payload: bytes) -> Received:
-        from dynrl.robots.messages import Malformed
-
         number, when = framing.MESSAGE_HEAD.unpack_from(payload)
         endpoint = self._readers[number]
         body = payload[framing.MESSAGE_HEAD.size :]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from dynrl.robots.messages import MessageError, MessageTypes
+from dynrl.robots.messages import MessageError, MessageTypes, full_name
 from dynrl.robots.transports.base import TransportError
 from dynrl.robots.transports.qos import Qos
 
@@ -54,7 +54,7 @@ def idl_struct(types: MessageTypes, name: str) -> type:
     from cyclonedds.idl import make_idl_struct
 
     fields = {field: _annotation(types, name, field, detail) for field, detail in types.fields(name)}
-    dds_name = type_name(name)
+    dds_name = type_name(full_name(name))
     return make_idl_struct(dds_name.rpartition("::")[2], dds_name, fields)
 
 

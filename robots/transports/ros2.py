@@ -304,5 +304,5 @@ def _release(domain: int) -> None:
 
 
 def _delete(entity: Any) -> None:
-    # The binding deletes an entity when Python forgets it; peers must be told now, and not when the garbage is collected.
+    # The binding deletes an entity when Python forgets it; peers must be told now, not when garbage is collected.
     entity._delete(entity._ref)

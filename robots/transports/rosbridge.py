@@ -12,8 +12,10 @@ import json
 import sys
 from typing import Any
 
+from dynrl.robots.messages import MalformedMessage
 from dynrl.robots.transports.base import COMMAND, ESTOP_RESET, Endpoint, Matched, TransportError
 from dynrl.robots.transports.bridge import BridgeTransport
+from dynrl.robots.transports.bridges import framing
 from dynrl.robots.transports.rosbridge_json import to_json
 
 SHORTEST_PERIOD = 0.02
@@ -69,6 +71,8 @@ class RosbridgeTransport(BridgeTransport):
         return json.dumps(to_json(self.types, message, self.options.ros1_server), allow_nan=False).encode()
 
     def _decode(self, endpoint: Endpoint, body: bytes) -> bytes:
+        if body.startswith(framing.MALFORMED):
+            raise MalformedMessage(body.removeprefix(framing.MALFORMED).decode())
         return body
 
     def _describe(self, status: dict[str, Any]) -> Matched:

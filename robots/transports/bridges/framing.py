@@ -17,6 +17,7 @@ HEAD = struct.Struct("<IB")
 PUBLISH_HEAD = struct.Struct("<H")  # number of the writer
 MESSAGE_HEAD = struct.Struct("<Hq")  # number of the reader, time.monotonic_ns() of the arrival
 LARGEST = 1 << 28
+MALFORMED = b"\xff"  # no CDR begins so: what follows says why there is none
 
 
 def frame(kind: int, payload: bytes) -> bytes:

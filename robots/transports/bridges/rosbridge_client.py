@@ -8,6 +8,7 @@ worse than none.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import itertools
 import json
@@ -30,6 +31,7 @@ from dynrl.robots.transports.bridges import framing
 from dynrl.robots.transports.rosbridge_json import from_json
 
 STATUS_PERIOD, ROSAPI_PERIOD = 0.1, 1.0
+LEAVING = 1.0
 LARGEST_FRAGMENTS = 1 << 28
 MAX_DELAY = 1.0
 # RFC 8746, little endian and single octets
@@ -123,6 +125,7 @@ class Client:
         self._notices: list[str] = []
         self._rosapi: dict[str, list[str]] = {}
         self._rosapi_answers = True
+        self._gone = threading.Event()
 
     def run(self, incoming: Any) -> None:
         """Until the control loop closes the connection."""
@@ -143,6 +146,7 @@ class Client:
         for _, payload in incoming:
             reactor.callFromThread(self.publish, payload)
         reactor.callFromThread(self.leave)
+        self._gone.wait(LEAVING)
 
     def connected(self, protocol: Protocol) -> None:
         """Subscribe and advertise, the first time and after each loss of the connection."""
@@ -165,13 +169,17 @@ class Client:
         if self._protocol is protocol:
             self._protocol = None
             self._rosapi = {}
+            self._gone.set()
             self.report()
 
     def leave(self) -> None:
         """Tell the server that this was all."""
+        self._gone.clear()
         for reader in self._setup["readers"]:
             self._operation("unsubscribe", topic=reader["topic"])
-        if self._protocol is not None:
+        if self._protocol is None:
+            self._gone.set()
+        else:
             self._protocol.send_close()
 
     def _operation(self, operation: str, **fields: Any) -> None:
@@ -256,7 +264,10 @@ class Client:
         )
 
     def _send(self, data: bytes) -> None:
-        with self._lock:
+        with (
+            self._lock,
+            contextlib.suppress(BrokenPipeError),
+        ):  # the control loop has left; `run` is about to see it
             self._connection.sendall(data)
 
 
