@@ -276,15 +276,21 @@ class TwinSettings:
     Attributes:
         physics_dt: MuJoCo step in seconds.
         delay: seconds between a command's arrival and its effect.
-        backlash: play of each joint's gear in rad (or m); the measured position is the motor's.
+        backlash: play between command and joint, in rad (or m).
+        muscle_gain, muscle_stiffness: N m per unit of pressure (and per rad) of each muscle.
+        muscle_lag: seconds in which a pressure comes 63 % of the way to its command.
     """
 
     physics_dt: float = 0.002
     delay: float = 0.0
     backlash: float = 0.0
+    muscle_gain: float = 1e-3
+    muscle_stiffness: float = 1e-3
+    muscle_lag: float = 0.05
 
     def __post_init__(self) -> None:
-        _need_positive("twin", physics_dt=self.physics_dt)
+        _need_positive("twin", physics_dt=self.physics_dt, muscle_lag=self.muscle_lag)
+        _need_finite("twin", muscle_gain=self.muscle_gain, muscle_stiffness=self.muscle_stiffness)
         if not (0 <= self.delay < math.inf and 0 <= self.backlash < math.inf):
             raise ValueError(
                 f"twin: delay is {self.delay}, backlash is {self.backlash}; expected finite, at least 0"
