@@ -19,6 +19,7 @@ from dynrl.robots.transports.base import (
     Endpoints,
     Matched,
     Received,
+    SecurityError,
     TransportError,
     TransportOptions,
 )
@@ -81,7 +82,7 @@ class BridgeTransport(ABC):
         if self._process is not None:
             raise TransportError("this transport is open already")
         if self.options.security is not None:
-            raise TransportError(f"--security: transport {self.name} has no security; use ros2 with rclpy")
+            raise SecurityError(f"--security: transport {self.name} has no security; use ros2 with rclpy")
         check_plain(self.name)
         command, setup = self._start()
         ours, theirs = socket.socketpair()
