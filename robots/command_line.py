@@ -7,12 +7,12 @@ Exit status of `deploy`: 0 all well; 1 the run ended held or e-stopped, or a rep
 from __future__ import annotations
 
 import contextlib
-
+import math
+import os
 import signal
 import subprocess
 import sys
 import threading
-
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,14 +29,12 @@ from dynrl.robots.contract_page import contract_page
 from dynrl.robots.description import Robot
 from dynrl.robots.messages import MessageTypes, message_types
 from dynrl.robots.settings import DeploymentConfig, StopMode
-from dynrl.robots.states import State
 from dynrl.robots.surface import KEY_HELP
 from dynrl.robots.transports.base import TransportOptions, deployer_endpoints, parse_remaps, twin_endpoints
 
 DONE, NOT_WELL, USER_ERROR = 0, 1, 2
 TWIN_START, TWIN_STOP = 60.0, 10.0
 ROSBRIDGE_SHORTEST = 0.02
-NOT_A_SAFETY_FUNCTION = "Not a certified safety function and not hard real time: keep the robot's own watchdog, limits and emergency stop."
 
 
 def _optional(metavar: str, text: str) -> Any:
@@ -230,6 +228,9 @@ def run_twin(
     ] = (),
     shuffle_joints: Annotated[bool, arg(help="publish the joints in another order than the model's")] = False,
     sim_hardware_limits: Annotated[bool, arg(help="end with status 1 when a command breaks a limit")] = False,
+    command_period: Annotated[
+        float | None, _optional("SECONDS", "between two commands, for the limits")
+    ] = None,
     seed: Annotated[int, arg(help="of faults and shuffling")] = 0,
     debug: Annotated[bool, arg(help="print tracebacks")] = False,
 ) -> int:
@@ -237,26 +238,42 @@ def run_twin(
 
     def work() -> int:
         from dynrl.robots.transports.choice import make_transport
+        from dynrl.robots.twin import NodeOptions, schedule
 
         if link.transport == "sim":
             raise ConfigError(
                 "--transport sim has its twin inside `dynrl deploy`; choose ros2, ros1 or rosbridge"
             )
+        if sim_hardware_limits and command_period is None:
+            raise ConfigError(
+                "--sim-hardware-limits needs --command-period, the seconds between two commands"
+            )
         described = Robot.load(robot)
         types = link.types()
         options = link.options()
-        transport = make_transport(link.transport, twin_endpoints(described, options), options, types)
-        node = _twin_node(described, transport, MonotonicClock(), types, fault, seed, shuffle_joints)
-        transport.open()
-        try:
-            with _ends_on_signals() as ended:
+        endpoints = twin_endpoints(described, options)
+        faults = schedule(fault)
+        node = _twin_node(
+            described,
+            make_transport(link.transport, endpoints, options, types),
+            MonotonicClock(),
+            types,
+            faults,
+            NodeOptions(shuffle_joints, sim_hardware_limits, command_period, seed),
+            endpoints=endpoints,
+            connect=lambda given: make_transport(link.transport, given, options, types),
+            on_kill=lambda: os.kill(os.getpid(), signal.SIGKILL),
+        )
+        with _ends_on_signals() as ended:
+            node.start()
+            try:
                 print(f"twin of {described.name} is up ({link.transport})", flush=True)
-                node.run(duration, stop=ended.is_set)
-        finally:
-            transport.close()
-        for line in node.violations[:10]:
-            print(f"limit broken: {line}", file=sys.stderr)
-        return NOT_WELL if sim_hardware_limits and node.violations else DONE
+                node.run(math.inf if duration is None else duration, ended)
+            finally:
+                node.stop()
+        for violation in node.violations[:10]:
+            print(f"limit broken: {violation}", file=sys.stderr)
+        return NOT_WELL if node.violations else DONE
 
     return _guarded(work, debug)
 
@@ -283,36 +300,34 @@ def _deploy(
     seed: int,
 ) -> int:
     from dynrl.robots.deployment import Deployment, to_stderr
+    from dynrl.robots.twin import schedule
 
     period = bundle.contract.control.period
     types = link.types()
+    planned = schedule(faults)
     if link.transport == "rosbridge" and period < ROSBRIDGE_SHORTEST:
         to_stderr(f"warning: rosbridge is for periods of 20 ms and more, this policy has {period * 1e3:g} ms")
     if link.transport == "sim" and duration is None and not realtime:
         raise ConfigError(
             "--transport sim runs as fast as it can: say how long with --duration, or --realtime"
         )
-    clock: Clock = (
-        VirtualClock(1_000_000_000) if link.transport == "sim" and not realtime else MonotonicClock()
-    )
-    with _peer(robot, link, clock, types, twin, faults, seed, period) as transport:
+    virtual = link.transport == "sim" and not realtime
+    clock: Clock = VirtualClock() if virtual else MonotonicClock()
+    with _peer(robot, link, clock, types, twin, faults, seed, period) as (transport, node):
         deployment = Deployment(
-            bundle,
-            robot,
-            transport,
-            config,
-            clock=clock,
-            types=types,
-            faults=_own_faults(faults, seed),
-            name=link.transport,
+            bundle, robot, transport, config, clock=clock, types=types, faults=planned, name=link.transport
         )
         if sys.stdin.isatty():
             print(KEY_HELP, file=sys.stderr)
         report = deployment.run(duration)
     print(report.text())
-    troubled = {State.HOLDING, State.ESTOP}
-    ended = [t.before for t in report.transitions if t.after in (State.STOPPING, State.FINALIZED)]
-    return NOT_WELL if troubled & set(ended[:1]) else DONE
+    if node is not None:
+        print(f"limits broken at the receiver: {len(node.violations) or 'none'}")
+        for violation in node.violations[:10]:
+            print(f"  {violation}")
+        if node.violations:
+            return NOT_WELL
+    return NOT_WELL if report.troubled else DONE
 
 
 @contextlib.contextmanager
@@ -325,32 +340,43 @@ def _peer(
     faults: tuple[str, ...],
     seed: int,
     period: float,
-) -> Iterator[Any]:
-    """Our side of the transport, with the twin at the other end where it is asked for."""
+) -> Iterator[tuple[Any, Any]]:
+    """(our side of the transport, the twin where it lives in this process); the twin lives as long as the block."""
     from dynrl.robots.transports.choice import make_transport
-    from dynrl.robots.transports.sim import SimTransport
 
     options = link.options(period)
     ours = deployer_endpoints(robot, options)
     if link.transport != "sim":
         with _twin_process(robot, link, faults, seed) if twin else contextlib.nullcontext():
-            yield make_transport(link.transport, ours, options, types)
+            yield make_transport(link.transport, ours, options, types), None
         return
-    transport, theirs = SimTransport.pair(ours, twin_endpoints(robot, options), clock)
-    node = _twin_node(robot, theirs, clock, types, faults, seed, False)
-    theirs.open()
-    if isinstance(clock, VirtualClock):
-        node.start()
-        yield transport
-        return
+    from dynrl.robots.transports.sim import SimNetwork
+    from dynrl.robots.twin import NodeOptions, schedule
+
+    network = SimNetwork(clock, types)
+    theirs = twin_endpoints(robot, options)
+    node = _twin_node(
+        robot,
+        network.join(theirs),
+        clock,
+        types,
+        schedule(faults),
+        NodeOptions(hardware_limits=True, command_period=period, seed=seed),
+        endpoints=theirs,
+        connect=network.join,
+    )
+    node.start()
     ended = threading.Event()
-    thread = threading.Thread(target=node.run, kwargs={"stop": ended.is_set}, daemon=True)
-    thread.start()
+    thread = threading.Thread(target=node.run, kwargs={"stop": ended}, daemon=True)
+    if not isinstance(clock, VirtualClock):
+        thread.start()
     try:
-        yield transport
+        yield network.join(ours), node
     finally:
         ended.set()
-        thread.join(TWIN_STOP)
+        if thread.is_alive():
+            thread.join(TWIN_STOP)
+        node.stop()
 
 
 def _twin_node(
@@ -358,26 +384,15 @@ def _twin_node(
     transport: Any,
     clock: Clock,
     types: MessageTypes,
-    faults: tuple[str, ...],
-    seed: int,
-    shuffle: bool,
+    faults: Any,
+    options: Any,
+    endpoints: Any,
+    connect: Callable[[Any], Any],
+    on_kill: Callable[[], None] | None = None,
 ) -> Any:
-    from dynrl.robots.twin import Twin, TwinNode, TwinOptions, parse_fault
+    from dynrl.robots.twin import Twin, TwinNode
 
-    return TwinNode(
-        Twin(robot, seed=seed),
-        transport,
-        clock,
-        types,
-        [parse_fault(text) for text in faults],
-        TwinOptions(shuffle_joints=shuffle, seed=seed),
-    )
-
-
-def _own_faults(faults: tuple[str, ...], seed: int) -> Any:
-    from dynrl.robots.twin import FaultSchedule, parse_fault
-
-    return FaultSchedule([parse_fault(text) for text in faults], seed) if faults else None
+    return TwinNode(Twin(robot), transport, clock, types, faults, options, endpoints, connect, on_kill)
 
 
 @contextlib.contextmanager
@@ -427,7 +442,8 @@ def _replay(folder: Path, bundle: PolicyBundle, robot: Robot) -> int:
         print(f"{folder}: {result.ticks} ticks, {result.commands} commands: all the same, bit for bit")
         return DONE
     print(
-        f"{folder}: {result.different} of {result.commands} commands differ, first at tick {result.first}: {result.detail}"
+        f"{folder}: {result.different} of {result.commands} commands differ, first at tick {result.first}: "
+        f"{result.detail}"
     )
     return NOT_WELL
 

@@ -108,7 +108,7 @@ class Deployment:
         self._tally = Tally(self.controller)
         self._journal: Any = None
         self._folder: RunFolder | None = None
-        self._wall_offset = time.time_ns() - self.clock.now_ns()
+        self._wall_offset = self._wall_now() - self.clock.now_ns()
         self._scheduling = Scheduling("SCHED_OTHER", 0, False, None)
         self._channel = SHADOW_COMMAND if self.config.shadow else COMMAND
         self._suspended = 0
@@ -118,7 +118,7 @@ class Deployment:
         self._started_ns = 0
         self._last_overrun_log = 0
         self._commands = 0
-        self._incompatible: set[str] = set()
+        self._told: set[str] = set()
 
     # Running
 
@@ -138,7 +138,7 @@ class Deployment:
         """
         with self.running():
             self._loop(duration)
-        return self._finish()
+        return self.finish()
 
     def step(self) -> TickOutput:
         """Waits for the next tick and does it. `run` is this, again and again, between set-up and tidying."""
@@ -166,7 +166,7 @@ class Deployment:
             self._record(given, out, stamp_ns, message)
         self._tally.add(given, out, (tick.deadline_ns - self._started_ns) / SECOND)
         self._housekeeping(given)
-        self._rehearse_overrun(given)
+        self._rehearse()
         if self.pacer.finish() and now - self._last_overrun_log >= SECOND:
             self._last_overrun_log = now
             self._log(f"overrun: tick {tick.index} ended late ({self.pacer.overruns} so far)")
@@ -230,7 +230,8 @@ class Deployment:
         self._collector.resume()
         self.transport.close()
 
-    def _finish(self) -> Report:
+    def finish(self) -> Report:
+        """Closes the recording and tells what the run was like."""
         seconds = (self.clock.now_ns() - self._started_ns) / SECOND
         report = self._tally.report(self, seconds, self._commands, self._memory_growth())
         if self._folder is not None:
@@ -248,17 +249,16 @@ class Deployment:
 
     def _policy(self, observation: np.ndarray) -> np.ndarray:
         action = self._session(observation)
-        if self._faults is not None:
-            waste = self._faults.milliseconds("slow_policy", self._seconds())
-            if waste:
-                self._waste(waste)
+        waste = self._rehearsed().get("slow_policy")
+        if waste:
+            self._waste(waste)
         return action
 
     def _peers(self) -> Peers:
         matched = self.transport.matched()
-        for line in matched.incompatible:
-            if line not in self._incompatible:
-                self._incompatible.add(line)
+        for line in (*matched.incompatible, *matched.notices):
+            if line not in self._told:
+                self._told.add(line)
                 self._log(f"warning: {line}")
         publishers = matched.publishers
         silent = tuple(name for name in self.controller.sources.required if publishers.get(name, 1) == 0)
@@ -385,22 +385,28 @@ class Deployment:
         slept, self._suspended = now - self._suspended, now
         return slept > SUSPENSION
 
+    def _wall_now(self) -> int:
+        if self.real:
+            return time.time_ns()
+        from dynrl.robots.twin.node import VIRTUAL_EPOCH_NS
+
+        return VIRTUAL_EPOCH_NS
+
     # Rehearsed faults of this process
 
-    def _seconds(self) -> float:
-        return (self.clock.now_ns() - self._started_ns) / SECOND
+    def _rehearsed(self) -> dict[str, float]:
+        if self._faults is None or not self._faults.faults:
+            return {}
+        return self._faults.deployer((self.clock.now_ns() - self._started_ns) / SECOND)
 
     def _waste(self, milliseconds: float) -> None:
         self.clock.wait_until(self.clock.now_ns() + round(milliseconds * 1e6))
 
-    def _rehearse_overrun(self, given: TickInput) -> None:
-        if self._faults is None:
-            return
-        seconds = self._seconds()
-        waste = self._faults.milliseconds("overrun", seconds)
-        if waste:
-            self._waste(waste)
-        if self._faults.active("kill", seconds):
+    def _rehearse(self) -> None:
+        active = self._rehearsed()
+        if "overrun" in active:
+            self._waste(active["overrun"])
+        if "kill" in active:
             os.kill(os.getpid(), signal.SIGKILL)
 
 

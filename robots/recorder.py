@@ -16,7 +16,7 @@ from typing import Any
 
 from dynrl.errors import UserError
 from dynrl.robots.messages import MessageTypes
-from dynrl.robots.recording_process import DECLARE, END, HEADER, STATUS
+from dynrl.robots.recording_process import DECLARE, END, HEADER, LOW_SPACE, STATUS
 
 SECOND = 1_000_000_000
 QUEUE_NS = 4 * SECOND
@@ -164,7 +164,7 @@ class Recorder:
         elif (self.folder / STATUS).exists():
             written = json.loads((self.folder / STATUS).read_text(encoding="utf-8"))
             if written["disk_low"]:
-                self._fail("recording stopped when less than 1 GiB was left on the disk")
+                self._fail(f"recording stopped when less than {LOW_SPACE >> 20} MiB were left on the disk")
 
     def _send(self, number: int, log_ns: int, payload: bytes, stamp: int) -> None:
         if self.failure:
@@ -191,4 +191,5 @@ class Recorder:
     def _fail(self, why: str) -> None:
         if not self.failure:
             self.failure = why
+            self.dropped += len(self._waiting)
             self._waiting.clear()

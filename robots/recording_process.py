@@ -20,8 +20,8 @@ HEADER = struct.Struct("<HqI")
 """Before each payload: number of the connection, log time in ns, length in bytes."""
 DECLARE, END = 0xFFFF, 0xFFFE
 """Instead of a connection: the payload declares one (JSON), or ends the recording (JSON of figures to keep)."""
-LOW_SPACE = 1 << 30
-"""Bytes that are left free on the disk."""
+LOW_SPACE = int(os.environ.get("DYNRL_LOW_SPACE", 1 << 30))
+"""Bytes that are left free on the disk: 1 GiB unless the environment says otherwise."""
 CHECK_EVERY = 1.0
 STATUS = "recording.json"
 

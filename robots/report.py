@@ -100,6 +100,12 @@ class Report:
     memory_growth: int
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def troubled(self) -> bool:
+        """Whether the run ended held or e-stopped."""
+        ends = [t.before for t in self.transitions if t.after in (State.STOPPING, State.FINALIZED)]
+        return bool(ends) and ends[0] in (State.HOLDING, State.ESTOP)
+
     def text(self) -> str:
         """The table, for a terminal."""
         lines = [

@@ -1,4 +1,4 @@
-"""A policy that has learnt nothing and sways: to try a robot file, a network or a loop with before there is a real one."""
+"""A policy that has learnt nothing and sways: to try a robot file, a network or a loop before there is a real one."""
 
 from __future__ import annotations
 
