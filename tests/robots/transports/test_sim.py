@@ -46,7 +46,7 @@ def play(robot: Robot, seed: int, delay_ns: int) -> list[tuple[str, int, bytes]]
     def step() -> None:
         message = types.new("sensor_msgs/JointState", name=["a"], position=[rng.normal()])
         twin.publish("joint_states", message)
-        clock.at(clock.now_ns() + int(rng.integers(2, 5)) * 1_000_000, step)
+        clock.at(clock.now_ns() + int(rng.integers(3, 6)) * 1_000_000, step)
 
     clock.at(clock.now_ns(), step)
     heard = []
