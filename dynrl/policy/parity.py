@@ -161,8 +161,8 @@ def compare_in_fresh_process(path: Path, reference: Reference, folder: Path) -> 
     bar = PARITY_BAR * max(1.0, figures["largest_action"])
     if not figures["max_abs_error"] <= bar:
         raise BundleParity(
-            f"policy.onnx: found actions that differ by {figures['max_abs_error']:.3g} from the trained policy's, expected "
-            f"at most {bar:.3g} over {figures['steps']} observations; nothing was written"
+            f"policy.onnx: found actions that differ by {figures['max_abs_error']:.3g} from the trained policy's, "
+            f"expected at most {bar:.3g} over {figures['steps']} observations; nothing was written"
         )
     return figures
 
@@ -185,8 +185,8 @@ def check_closed_loop(
         difference = abs(found.return_ - expected.return_)
         if not same_end or not difference <= RETURN_BAR * max(abs(expected.return_), 1e-9):
             raise BundleParity(
-                f"the episode of seed {seed}: found a return of {found.return_:.6g} after {len(found.observations)} steps "
-                f"with the exported policy, expected {expected.return_:.6g} after {len(expected.observations)}"
+                f"the episode of seed {seed}: found a return of {found.return_:.6g} after {len(found.observations)} "
+                f"steps with the exported policy, expected {expected.return_:.6g} after {len(expected.observations)}"
             )
 
 

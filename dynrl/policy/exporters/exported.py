@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,3 +38,12 @@ class ExportedPolicy:
             **zeros,
             **{name: np.asarray(value, np.float32) for name, value in self.initial_state.items()},
         }
+
+
+@runtime_checkable
+class ExportingAgent(Protocol):
+    """An agent that knows how to become a graph."""
+
+    def exported_policy(self) -> ExportedPolicy:
+        """Its deterministic policy, by one of `dynrl.policy.exporters`."""
+        ...
