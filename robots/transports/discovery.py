@@ -17,7 +17,7 @@ from dynrl.robots.transports.base import TransportError
 
 MAX_DOMAIN = 232
 SAFE_DOMAIN = 101  # above it the ports lie among those that Linux hands out to anybody
-PARTICIPANTS = 33
+PROCESSES = 33  # of one machine in one domain; all participants of a process share its ports
 RANGES = ("OFF", "LOCALHOST", "SUBNET", "SYSTEM_DEFAULT")
 OPEN_NETWORK = "anyone on this network can command the robot"
 _NETWORK_ELEMENTS = (
@@ -76,6 +76,12 @@ def discovery(
         config = _interface_config(str(interface), peers)
         notices.append(f"--interface {interface}: {OPEN_NETWORK}")
     return Discovery(number, config + _user_config(variables, loopback), loopback, tuple(notices))
+
+
+def ports(domain: int) -> range:
+    """UDP ports of a DDS domain (DDSI-RTPS 2.5, section 9.6.2), for as many processes as are allowed."""
+    start = 7400 + 250 * domain
+    return range(start, start + 12 + 2 * PROCESSES)
 
 
 def _domain(domain: int | None, variables: Mapping[str, str]) -> tuple[int, list[str]]:
@@ -174,7 +180,7 @@ def _index_and_peers(peers: list[str]) -> str:
     listed = "".join(f"<Peer Address={quoteattr(peer)}/>" for peer in dict.fromkeys(peers))
     return (
         "<ParticipantIndex>auto</ParticipantIndex>"
-        f"<MaxAutoParticipantIndex>{PARTICIPANTS - 1}</MaxAutoParticipantIndex>"
+        f"<MaxAutoParticipantIndex>{PROCESSES - 1}</MaxAutoParticipantIndex>"
         + (f"<Peers>{listed}</Peers>" if listed else "")
     )
 

@@ -18,8 +18,9 @@ from dynrl.robots.transports.base import (
     TransportError,
     TransportOptions,
 )
+from dynrl.robots.transports.confinement import confine
 from dynrl.robots.transports.dds_peers import NODES_QOS, NODES_TOPIC, NODES_TYPE, Peers, announcement
-from dynrl.robots.transports.discovery import PARTICIPANTS, Discovery, discovery
+from dynrl.robots.transports.discovery import PROCESSES, Discovery, discovery, ports
 from dynrl.robots.transports.security import check_plain, enclave_properties
 
 REFRESH_NS = 50_000_000
@@ -56,6 +57,7 @@ class Ros2Transport:
         self.endpoints = endpoints
         self.options = options or TransportOptions()
         self.types = types or message_types(self.options.ros_distro, tuple(self.options.messages))
+        self.dropped = 0  # messages that a reliable reader did not take in time
         self._notices: tuple[str, ...] = ()
         self._participant: Any = None
         self._readers: list[tuple[Endpoint, Any]] = []
@@ -100,9 +102,16 @@ class Ros2Transport:
             self._participant = DomainParticipant(setup.domain, qos=qos)
         except DDSException as error:
             raise TransportError(
-                f"DDS domain {setup.domain} cannot be joined ({error}): are there {PARTICIPANTS} participants on this "
-                f"machine already, or are the UDP ports from {7400 + 250 * setup.domain} on taken?"
+                f"DDS domain {setup.domain} cannot be joined ({error}): are {PROCESSES} processes of this machine in "
+                f"it already, or are its UDP ports from {ports(setup.domain).start} on taken?"
             ) from error
+        if setup.loopback:
+            _, open_ports = confine(ports(setup.domain))
+            if open_ports:
+                self._notices += (
+                    f"UDP port {', '.join(map(str, open_ports))} could not be confined to the loopback device: keep "
+                    "other machines out with a firewall",
+                )
         for endpoint in self.endpoints.readers:
             self._readers.append((endpoint, self._reader(endpoint)))
         for endpoint in self.endpoints.writers:
@@ -186,7 +195,17 @@ class Ros2Transport:
             raise TransportError(f"channel {channel!r} carries {wanted}, not {message.__msgtype__}")
         _, writer, sample = entry
         sample.raw = self.types.serialize(message)
-        writer.write(sample)
+        self._write(channel, writer, sample)
+
+    def _write(self, channel: str, writer: Any, sample: Any) -> None:
+        from cyclonedds.core import DDSException
+
+        try:
+            writer.write(sample)
+        except DDSException as error:
+            if error.code != DDSException.DDS_RETCODE_TIMEOUT:
+                raise TransportError(f"a message on channel {channel!r} cannot be sent: {error}") from error
+            self.dropped += 1
 
     def matched(self) -> Matched:
         now = time.monotonic_ns()
