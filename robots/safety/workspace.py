@@ -145,7 +145,8 @@ def position_addresses(model: Any, robot: Robot, joints: Sequence[str]) -> NDArr
         if joint < 0:
             known = ", ".join(model.joint(i).name for i in range(model.njnt))
             raise ConfigError(f"the model of robot {robot.name!r} has no joint {name!r}; it has {known}")
-        if model.jnt_type[joint] not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+        kinds = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+        if int(model.jnt_type[joint]) not in kinds:
             raise ConfigError(f"joint {name!r} of robot {robot.name!r} is neither a hinge nor a slide")
         addresses.append(model.jnt_qposadr[joint])
     return np.array(addresses, np.intp)

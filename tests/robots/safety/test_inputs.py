@@ -1,5 +1,6 @@
 """Every message that must not be used, and every silence that must be noticed."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynrl.policy.contract import Contract, ObservationTerm
+from dynrl.policy.contract import ActionTerm, Contract, Control, ObservationTerm, RobotModel
 from dynrl.robots.description import Robot
+from dynrl.robots.messages import Malformed, message_types
 from dynrl.robots.safety import Fault, FaultKind, InputChecks
 
 MS = 1_000_000
@@ -94,8 +96,6 @@ def test_a_bad_message_is_dropped_and_holds_at_once(
 def test_bytes_that_are_no_message_are_malformed(
     checks: InputChecks, joint_state: Callable[..., Any]
 ) -> None:
-    from dynrl.robots.messages import Malformed
-
     now = feed(checks, joint_state)
     fault = checks.check("joint_states", Malformed("12 bytes are missing"), now)
     assert fault is not None and fault.kind is FaultKind.MALFORMED and "12 bytes" in fault.detail
@@ -122,13 +122,21 @@ def test_extra_joints_are_ignored(checks: InputChecks, joint_state: Callable[...
     assert after(checks, joint_state, add) is None
 
 
+def contract_of(robot: Robot) -> Contract:
+    return Contract(
+        name="test",
+        control=Control(0.02),
+        robot=RobotModel(robot.name, robot.names),
+        observation=(ObservationTerm("position", "state/joint/position", unit="rad"),),
+        action=(ActionTerm("target", "target/joint/position", unit="rad"),),
+    )
+
+
 @given(st.permutations(["arm_yaw", "arm_shoulder", "arm_elbow"]))
 def test_the_order_of_joints_means_nothing(order: list[str]) -> None:
     """A message is judged the same in any order of its joints: the same kind of fault or none."""
-    from dynrl.robots.messages import message_types
-
     types, robot = message_types(), Robot.load("arm")
-    contract = Contract_of(robot)
+    contract = contract_of(robot)
     places = [robot.wire_names.index(name) for name in order]
     for q, kind in (([0.0, -0.9, 1.4], None), ([0.0, -0.9, 2.5], FaultKind.OUT_OF_RANGE)):
         checks = InputChecks(robot, contract)
@@ -140,18 +148,6 @@ def test_the_order_of_joints_means_nothing(order: list[str]) -> None:
         )
         fault = checks.check("joint_states", message, 0)
         assert (fault and fault.kind) is kind
-
-
-def Contract_of(robot: Robot) -> Contract:  # noqa: N802 (reads as the class)
-    from dynrl.policy.contract import ActionTerm, Control, RobotModel
-
-    return Contract(
-        name="test",
-        control=Control(0.02),
-        robot=RobotModel(robot.name, robot.names),
-        observation=(ObservationTerm("position", "state/joint/position", unit="rad"),),
-        action=(ActionTerm("target", "target/joint/position", unit="rad"),),
-    )
 
 
 @pytest.mark.parametrize(
@@ -306,8 +302,6 @@ def test_unnamed_sources_and_goals_are_not_waited_for(
 
 
 def test_a_goal_that_is_not_a_number_is_dropped_and_does_not_hold(arm: Robot, types: Any) -> None:
-    from dynrl.policy.contract import ActionTerm, Control, RobotModel
-
     goal = ObservationTerm(
         "goal", "command/pose", unit="m", frame="base_link", shape=(3,), default=(0.4, 0.0, 0.3)
     )
@@ -383,8 +377,6 @@ def test_a_simulated_clock_that_pauses_is_stale(
 def test_a_derived_velocity_need_not_be_sent(
     make_contract: Callable[..., Contract], joint_state: Any
 ) -> None:
-    import dataclasses
-
     arm = Robot.load("arm")
     source = dataclasses.replace(
         arm.sources["joint_states"], fields=("position",), derive={"velocity": "finite_difference"}
@@ -397,8 +389,6 @@ def test_a_derived_velocity_need_not_be_sent(
 
 
 def test_no_joints_at_all(types: Any, make_contract: Callable[..., Contract]) -> None:
-    import dataclasses
-
     arm = Robot.load("arm")
     robot = dataclasses.replace(arm, joints=(), home=())
     contract = dataclasses.replace(make_contract(arm))
