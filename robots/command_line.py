@@ -72,6 +72,7 @@ class Link:
     messages: Annotated[
         UseAppendAction[tuple[Path, ...]], _optional("FOLDER", "further .msg files (repeatable)")
     ] = ()
+    use_sim_time: Annotated[bool, arg(help="watch /clock, and hold when it stands still")] = False
     estop_topic: Annotated[str, arg(help="where an emergency stop comes in")] = "/emergency_stop"
     estop_type: Annotated[
         Literal["std_msgs/msg/Bool", "std_msgs/msg/Empty"], arg(help="type of that topic")
@@ -86,6 +87,7 @@ class Link:
             remap=parse_remaps(self.remap),
             ros_distro=self.ros_distro,
             messages=tuple(self.messages),
+            use_sim_time=self.use_sim_time,
             estop_topic=self.estop_topic,
             estop_type=self.estop_type,
             domain=self.domain,
@@ -204,6 +206,7 @@ def deploy(
             patience=patience,
             max_consecutive_overruns=max_overruns,
             heartbeat_timeout=heartbeat,
+            use_sim_time=link.use_sim_time,
             stop=stop,
             fifo=not no_fifo,
             lock_memory=mlock,

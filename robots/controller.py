@@ -32,7 +32,7 @@ from dynrl.robots.settings import DeploymentConfig
 from dynrl.robots.sources import Sources, muscle_places
 from dynrl.robots.states import Event, State, StateMachine, Transition
 from dynrl.robots.surface import WORDS
-from dynrl.robots.transports.base import CONTROL, ESTOP, ESTOP_RESET, Received
+from dynrl.robots.transports.base import CLOCK, CONTROL, ESTOP, ESTOP_RESET, Received
 
 SECOND = 1_000_000_000
 FRESH = 10
@@ -155,7 +155,7 @@ class Controller:
         self.contract, self.robot, self.config = contract, robot, config
         self._policy, self._reset_policy = policy, reset_policy
         self.machine = StateMachine(now_ns)
-        self.checks = InputChecks(robot, contract)
+        self.checks = InputChecks(robot, contract, config.use_sim_time)
         self.sources = Sources(contract, robot, self.checks.required)
         self._assembler = ObservationAssembler(contract)
         self._decoder = ActionDecoder(contract)
@@ -245,7 +245,7 @@ class Controller:
                 self._operator(Event.RESET, "emergency_stop_reset", given, out)
             elif source == CONTROL:
                 self._word(message, given, out)
-            elif source in self.robot.sources:
+            elif source in self.robot.sources or source == CLOCK:
                 fault = self._take(source, message, receive_ns)
                 if fault is not None:
                     out.faults.append(fault)
@@ -260,7 +260,9 @@ class Controller:
         try:
             fault = self.checks.check(source, message, receive_ns)
             if fault is None or not fault.dropped:
-                if source in self._activation:
+                if source == CLOCK:
+                    pass
+                elif source in self._activation:
                     self._activation[source] = bool(message.data)
                 else:
                     self.sources.update(source, message, receive_ns)

@@ -167,6 +167,8 @@ class Deployment:
         self._tally.add(given, out, (tick.deadline_ns - self._started_ns) / SECOND)
         self._housekeeping(given)
         self._rehearse()
+        if self.controller.machine.state is State.FINALIZED:
+            return out
         if self.pacer.finish() and now - self._last_overrun_log >= SECOND:
             self._last_overrun_log = now
             self._log(f"overrun: tick {tick.index} ended late ({self.pacer.overruns} so far)")
@@ -198,6 +200,7 @@ class Deployment:
             transition = self.controller.handle(Event.CONFIGURE, self._started_ns)
             if transition is not None:
                 self._tell(transition)
+            self._collector.stop()
             self.pacer.start()
             yield
 
@@ -312,10 +315,9 @@ class Deployment:
         if transition.after is State.RAMPING:
             self.pacer.forgive()
             if transition.before is State.INACTIVE:
-                self._collector.stop()
                 self._memory = resident_bytes()
-        elif transition.after in (State.INACTIVE, State.FINALIZED):
-            self._collector.resume()
+        elif transition.after is State.INACTIVE and transition.event is not Event.CONFIGURE:
+            self._collector.stop()
         for callback in self.transitions:
             callback(transition)
 
@@ -369,7 +371,7 @@ class Deployment:
             self._journal.message(DIAGNOSTICS, message, given.now_ns)
         if self._folder is not None:
             self._folder.warn_once(self._log)
-        if self._collector.off and self._memory_growth() > LEAK:
+        if self._memory_growth() > LEAK:
             self._log(
                 f"warning: {self._memory_growth() >> 20} MiB more memory than at activation: something leaks"
             )

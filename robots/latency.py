@@ -77,36 +77,37 @@ class LogHistogram:
 
 
 class Latency:
-    """Accounts of every tick: `record` writes into preallocated memory.
+    """Accounts of every tick, in memory of fixed size.
 
     Attributes:
-        ring: int64 `[capacity, len(FIELDS)]`, ns, the last `capacity` ticks in no particular order; see `recent`.
         histograms: by field, of all ticks.
     """
 
     def __init__(self, capacity: int = 4096) -> None:
-        self.ring = np.full((capacity, len(FIELDS)), ABSENT, np.int64)
+        self._capacity = capacity
+        self._ring: list[tuple[int, ...]] = [(ABSENT,) * len(FIELDS)] * capacity
         self.histograms = {name: LogHistogram() for name in FIELDS}
         self._adders = tuple(self.histograms[name].add for name in FIELDS)
         self._count = 0
 
     def record(self, values: tuple[int, ...]) -> None:
         """Adds one tick: ns in the order of `FIELDS`, `ABSENT` where there is none."""
-        self.ring[self._count % len(self.ring)] = values
+        self._ring[self._count % self._capacity] = values
         self._count += 1
-        for add, value in zip(self._adders, values, strict=True):
+        for add, value in zip(self._adders, values):  # noqa: B905 (strict costs; both have len(FIELDS))
             if value != ABSENT:
                 add(value)
 
-    def last(self) -> np.ndarray:
-        """The last tick recorded: int64 `[len(FIELDS)]`, a view."""
-        return self.ring[(self._count - 1) % len(self.ring)]
+    def last(self) -> tuple[int, ...]:
+        """The last tick recorded, in the order of `FIELDS`."""
+        return self._ring[(self._count - 1) % self._capacity]
 
     def recent(self) -> np.ndarray:
-        """A copy of the ring, oldest tick first: int64 `[ticks, len(FIELDS)]`."""
-        if self._count <= len(self.ring):
-            return self.ring[: self._count].copy()
-        return np.roll(self.ring, -(self._count % len(self.ring)), axis=0)
+        """The last ticks, at most `capacity`, oldest first: int64 `[ticks, len(FIELDS)]`, ns."""
+        if self._count <= self._capacity:
+            return np.array(self._ring[: self._count], np.int64).reshape(-1, len(FIELDS))
+        at = self._count % self._capacity
+        return np.array(self._ring[at:] + self._ring[:at], np.int64)
 
     def summaries(self) -> dict[str, Summary]:
         """The distribution of each field over the run."""

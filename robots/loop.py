@@ -176,19 +176,18 @@ def real_time(fifo: bool = True, lock_memory: bool = False, core: int | None = N
 
 
 class Collector:
-    """Python's garbage collector: off while a policy moves the robot, run when nothing moves."""
+    """Python's garbage collector: off while a policy may move the robot, run where nothing moves."""
 
     def __init__(self) -> None:
         self._was_enabled = gc.isenabled()
         self.off = False
 
     def stop(self) -> None:
-        """Collects once, leaves what survived out of all later collections, and collects no more."""
-        if not self.off:
-            gc.collect()
-            gc.freeze()
-            gc.disable()
-            self.off = True
+        """Collects, leaves what survived out of all later collections, and collects no more by itself."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self.off = True
 
     def resume(self) -> None:
         """Back to what it was, and collects."""

@@ -23,6 +23,7 @@ LABELS = {
     "publish": "publishing",
     "end_to_end": "observation received to command written",
 }
+SHORT = {"end_to_end": "end to end", "policy": "policy", "lateness": "lateness of ticks"}
 COLOURS = {
     State.UNCONFIGURED: "#d9d9d9",
     State.INACTIVE: "#bdbdbd",
@@ -117,7 +118,7 @@ class Report:
         ]
         for name in FIELDS:
             summary = self.latency[name]
-            if summary.count:
+            if summary.largest:
                 cells = (*summary.percentiles, summary.largest)
                 lines.append(f"{LABELS[name]:<40}" + "".join(f"{value / 1000:>10.1f}" for value in cells))
         lines += ["", "time in state: " + ", ".join(f"{k} {v:.2f} s" for k, v in self.time_in_state.items())]
@@ -215,11 +216,9 @@ def write_picture(
         if last:
             axes.set_xlabel("time / s")
     _draw_legend(figure, first, bands)
-    half = max(1, rows // 2)
     side = grid[:, columns].subgridspec(2, 1)
     _draw_latency(figure.add_subplot(side[0]), histograms)
     _draw_table(figure.add_subplot(side[1]), report)
-    del half
     title = f"{report.bundle} on {report.robot} ({report.transport})"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
@@ -264,6 +263,18 @@ def _draw_joint(
                     linewidth=0,
                 )
                 axes.axhline(inner, color="#8b0000", linewidth=0.9)
+        if low > lower and high < upper:
+            words = f"limits {lower:g} … {upper:g}"
+            axes.text(
+                0.995,
+                0.97,
+                words,
+                fontsize=7,
+                color="#8b0000",
+                ha="right",
+                va="top",
+                transform=axes.transAxes,
+            )
     axes.set_ylim(low, high)
     axes.margins(x=0)
     axes.set_ylabel(f"{_plain(name)} / {unit}" if unit else _plain(name), fontsize=9)
@@ -287,17 +298,16 @@ def _draw_legend(figure: Any, axes: Any, bands: list[tuple[float, float, State]]
 def _draw_latency(axes: Any, histograms: dict[str, LogHistogram]) -> None:
     for name, colour in (("end_to_end", "#1f77b4"), ("lateness", "#ff7f0e"), ("policy", "#2ca02c")):
         edges, counts = coarse(histograms[name])
-        if len(counts):
-            axes.stairs(counts, edges, label=LABELS[name], color=colour, fill=True, alpha=0.35)
+        if len(counts) and edges[-1] > 0.01:
+            axes.stairs(counts, edges, label=SHORT[name], color=colour, fill=True, alpha=0.35)
             axes.stairs(counts, edges, color=colour, linewidth=1.0)
     if axes.patches:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.7)
-        axes.legend(fontsize=7, frameon=False)
-    axes.set_xlabel("µs")
+        axes.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=3)
+    axes.set_xlabel("latency / µs")
     axes.set_ylabel("ticks")
-    axes.set_title("latency", fontsize=10)
     axes.grid(alpha=0.25)
 
 
@@ -321,9 +331,9 @@ def _draw_table(axes: Any, report: Report) -> None:
         ("overruns", f"{report.overruns} ({report.skipped} skipped)"),
         ("priority", report.scheduling),
         *(
-            (LABELS[name].split(":")[0].split(" (")[0], _figures(report.latency[name]))
-            for name in ("end_to_end", "policy", "lateness")
-            if report.latency[name].count
+            (label, _figures(report.latency[name]))
+            for name, label in SHORT.items()
+            if report.latency[name].largest
         ),
         *(
             (_plain(fault.name), f"{fault.count} ×, first at {fault.first_s:.2f} s")

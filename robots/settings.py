@@ -22,6 +22,7 @@ class DeploymentConfig:
         patience: seconds to wait for the activation to be allowed, before giving up.
         max_consecutive_overruns: late ticks in a row that are accepted.
         heartbeat_timeout: seconds without a message on the e-stop topic that trip it; None for no heartbeat.
+        use_sim_time: `/clock` must run; a simulation that pauses holds the robot.
         stop: what an emergency stop does; None takes the robot's.
         fifo: ask for real-time priority.
         lock_memory: keep all memory of the process in RAM.
@@ -39,6 +40,7 @@ class DeploymentConfig:
     patience: float = 10.0
     max_consecutive_overruns: int = 5
     heartbeat_timeout: float | None = None
+    use_sim_time: bool = False
     stop: StopMode | None = None
     fifo: bool = True
     lock_memory: bool = False

@@ -38,10 +38,6 @@ class Tally:
         self._ticks = 0
         self._received: Counter[str] = Counter()
         self._faults: dict[str, list[object]] = {}
-        self._largest = np.zeros(size)
-        self._squares = np.zeros(size)
-        self._difference = np.zeros(size)
-        self._tracked = 0
 
     def begin(self, now_ns: int) -> None:
         """Time zero."""
@@ -59,12 +55,6 @@ class Tally:
             entry[2] = seconds
         measured = self._controller.sources.position if self.trace.measured.shape[1] else self._none
         self.trace.add(seconds, out.command, measured)
-        if out.command is not None and len(measured):
-            difference = np.subtract(out.command, measured, out=self._difference)
-            np.abs(difference, out=difference)
-            np.maximum(self._largest, difference, out=self._largest)
-            self._squares += difference * difference
-            self._tracked += 1
 
     def bands(self, end_s: float) -> list[tuple[float, float, State]]:
         """(from, to, state) in seconds since the start."""
@@ -78,6 +68,18 @@ class Tally:
             found.append((since, end_s, state))
         return found
 
+    def _tracking(self, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+        """(largest, root mean square) distance of command and measurement, of the ticks in the trace."""
+        if not self.trace.measured.shape[1]:
+            return {}
+        difference = np.abs(self.trace.command - self.trace.measured)
+        difference = difference[np.isfinite(difference).all(axis=1)]
+        if not len(difference):
+            return {}
+        rms = np.sqrt(np.mean(difference**2, axis=0))
+        pairs = zip(difference.max(axis=0).tolist(), rms.tolist(), strict=True)
+        return dict(zip(names, pairs, strict=True))
+
     def report(self, deployment: Deployment, seconds: float, commands: int, growth: int) -> Report:
         """The report of the run."""
         controller, pacer = self._controller, deployment.pacer
@@ -86,10 +88,7 @@ class Tally:
             times[state.value] = times.get(state.value, 0.0) + end - start
         calls = max(1, controller.policy_calls)
         names = command_names(controller)
-        tracking = {}
-        if self._tracked:
-            rms = np.sqrt(self._squares / self._tracked)
-            tracking = {n: (float(a), float(b)) for n, a, b in zip(names, self._largest, rms, strict=True)}
+        tracking = self._tracking(names)
         moved = any(transition.after in MOVING for transition in controller.machine.history)
         notes = () if moved else ("the deployment was never active",)
         return Report(
