@@ -113,9 +113,9 @@ class PolicyBundle:
             raise BundleModel(
                 f"model.opset: found {contract.model.opset}, expected that of policy.onnx, {opset}"
             )
-        check_metadata(model, contract)
         state = _initial_state(files, contract)
         examples = _examples(files[bundle_files.EXAMPLES], contract)
+        check_metadata(model, contract)
         return cls(contract, graph, state, examples)
 
     def session(self) -> PolicySession:

@@ -13,6 +13,7 @@ from dynrl.policy.contract import Contract
 from dynrl.policy.errors import BundleFormat
 
 SIZE_LIMIT = 2**20
+DEPTH_LIMIT = 32
 
 _ORDER = (
     "format",
@@ -82,8 +83,22 @@ def read_strict_yaml(content: bytes, source: str) -> Any:
 def _refuse_references(text: str, source: str) -> None:
     import yaml
 
+    opening = (
+        yaml.FlowSequenceStartToken,
+        yaml.FlowMappingStartToken,
+        yaml.BlockSequenceStartToken,
+        yaml.BlockMappingStartToken,
+    )
+    closing = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+    depth = 0
     try:
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            depth += isinstance(token, opening) - isinstance(token, closing)
+            if depth > DEPTH_LIMIT:
+                raise BundleFormat(
+                    f"{source}, line {token.start_mark.line + 1}: found more than {DEPTH_LIMIT} levels of values, "
+                    "expected those of a contract"
+                )
             if isinstance(token, (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken)):
                 kind = type(token).__name__.removesuffix("Token").lower()
                 raise BundleFormat(
