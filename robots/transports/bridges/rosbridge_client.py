@@ -23,6 +23,7 @@ import cbor2
 import numpy as np
 from roslibpy import Message, Ros
 from roslibpy.comm import comm_autobahn
+from roslibpy.comm.comm import RosBridgeException
 from roslibpy.core import RosTimeoutError
 from twisted.internet import reactor, task
 
@@ -34,6 +35,8 @@ STATUS_PERIOD, ROSAPI_PERIOD = 0.1, 1.0
 LEAVING = 1.0
 LARGEST_FRAGMENTS = 1 << 28
 MAX_DELAY = 1.0
+# What a frame that is no operation of the protocol can raise on its way through the decoders.
+BROKEN = (ValueError, KeyError, TypeError, OSError, cbor2.CBORDecodeError, RosBridgeException)
 # RFC 8746, little endian and single octets
 TYPED_ARRAYS = {
     64: "u1",
@@ -66,8 +69,8 @@ class Protocol(comm_autobahn.AutobahnRosBridgeProtocol):
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         try:
-            self.handle(cbor2.loads(payload, tag_hook=_array) if isBinary else json.loads(payload))
-        except (ValueError, KeyError, TypeError, OSError, cbor2.CBORDecodeError) as error:
+            self.handle(_untagged(cbor2.loads(payload)) if isBinary else json.loads(payload))
+        except BROKEN as error:
             self.client.notice(
                 f"a frame of the rosbridge server was dropped: {type(error).__name__}: {error}"
             )
@@ -98,10 +101,17 @@ class Protocol(comm_autobahn.AutobahnRosBridgeProtocol):
             self.handle(json.loads("".join(parts[number] for number in sorted(parts))))
 
 
-def _array(decoder: Any, tag: Any) -> Any:
-    if tag.tag not in TYPED_ARRAYS:
-        raise ValueError(f"CBOR tag {tag.tag} is not a typed array of little-endian numbers")
-    return np.frombuffer(tag.value, TYPED_ARRAYS[tag.tag])
+def _untagged(value: Any) -> Any:
+    """Decoded CBOR with typed arrays in the place of their tags."""
+    if isinstance(value, dict):
+        return {key: _untagged(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_untagged(item) for item in value]
+    if not isinstance(value, cbor2.CBORTag):
+        return value
+    if value.tag not in TYPED_ARRAYS:
+        raise ValueError(f"CBOR tag {value.tag} is not a typed array of little-endian numbers")
+    return np.frombuffer(value.value, TYPED_ARRAYS[value.tag])
 
 
 def _text_of_picture(data: str) -> str:
