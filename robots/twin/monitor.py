@@ -33,8 +33,9 @@ class Violation(NamedTuple):
 class LimitMonitor:
     """Compares each command with the one before it, as the receiver sees them.
 
-    Velocities need the time between two commands. It is the number of control periods between their stamps (receive
-    times where the type has no stamp), so that a command that got lost is not a jump.
+    Velocities need the time between two commands: one control period. After a gap of several (by the stamps, or the
+    receive times where the type has no stamp) either the deployer skipped ticks, and the step is one of one period, or
+    commands got lost, and it is one of several; it breaks a limit if it does so both ways.
 
     Args:
         robot: its limits.
@@ -71,8 +72,11 @@ class LimitMonitor:
             self._velocity = np.zeros_like(command)
             periods = 1
         else:
-            periods = max(1, round((stamp_ns - self._stamp_ns) * 1e-9 / self._period))
+            gap = max(1, round((stamp_ns - self._stamp_ns) * 1e-9 / self._period))
+            lost = self._change(command, 1) and not self._change(command, gap)
+            periods = gap if lost else 1
             found += self._change(command, periods)
+            self._velocity = (command - self._before) / (periods * self._period)
         self._before, self._stamp_ns, self._periods = command.copy(), stamp_ns, periods
         return [Violation(receive_ns, quantity, detail) for quantity, detail in found]
 
@@ -113,7 +117,6 @@ class LimitMonitor:
             # Over several periods the rate is their mean: it may have changed by the steps between their middles.
             steps = (periods + self._periods) / 2
             change = np.abs(rate - self._velocity)
-            self._velocity = rate
             noise = 8 * np.finfo(float).eps * np.abs(command).max(initial=0.0) / dt
             return _beyond("velocity", np.abs(rate), self._speed * (1 + ROUNDING) + noise) + _beyond(
                 "acceleration", change / (steps * dt), self._acceleration * (1 + ROUNDING) + 2 * noise / dt
