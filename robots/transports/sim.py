@@ -6,9 +6,9 @@ whole exchange is lock-step and bit-reproducible; with a `MonotonicClock` sides 
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
 from dynrl.robots.clocks import Clock, VirtualClock
@@ -25,17 +25,24 @@ from dynrl.robots.transports.base import (
 from dynrl.robots.transports.qos import mismatch
 
 
-@dataclass
 class _Reader:
-    endpoint: Endpoint
-    side: SimTransport
+    """Keeps (arrival time, order of arrival, bytes); they are decoded when they are polled, by whoever polls."""
+
+    def __init__(self, endpoint: Endpoint, side: SimTransport) -> None:
+        self.endpoint = endpoint
+        self.side = side
+        self.queue: deque[tuple[int, int, bytes]] = deque(maxlen=endpoint.qos.depth)
 
 
-@dataclass
 class _Writer:
-    endpoint: Endpoint
-    side: SimTransport
-    kept: deque[bytes] = field(default_factory=deque)
+    """Knows the readers it connects to, as of the last change of the network."""
+
+    def __init__(self, endpoint: Endpoint, side: SimTransport) -> None:
+        self.endpoint = endpoint
+        self.side = side
+        self.kept: deque[bytes] = deque(maxlen=endpoint.qos.depth)
+        self.connected: list[_Reader] = []
+        self.connected_at = -1
 
 
 class SimNetwork:
@@ -60,6 +67,7 @@ class SimNetwork:
         self.writers: list[_Writer] = []
         self.lock = threading.RLock()
         self.changes = 0
+        self.arrivals = itertools.count()
 
     def join(self, endpoints: Endpoints) -> SimTransport:
         """A new side; it is connected when it is opened."""
@@ -72,8 +80,6 @@ class SimTransport:
     def __init__(self, network: SimNetwork, endpoints: Endpoints) -> None:
         self.endpoints = endpoints
         self._network = network
-        self._arrived: dict[int, deque[tuple[int, int, Received]]] = {}
-        self._sequence = 0
         self._readers: list[_Reader] = []
         self._writers: dict[str, _Writer] = {}
         self._open = False
@@ -101,7 +107,6 @@ class SimTransport:
         with self._network.lock:
             self._readers = [_Reader(endpoint, self) for endpoint in self.endpoints.readers]
             self._writers = {e.channel: _Writer(e, self) for e in self.endpoints.writers}
-            self._arrived = {id(reader): deque(maxlen=reader.endpoint.qos.depth) for reader in self._readers}
             self._network.readers += self._readers
             self._network.writers += self._writers.values()
             self._open = True
@@ -120,29 +125,53 @@ class SimTransport:
     def poll(self) -> list[Received]:
         with self._network.lock:
             self._need_open()
-            arrived = sorted(entry for queue in self._arrived.values() for entry in queue)
-            for queue in self._arrived.values():
-                queue.clear()
-        return [received for _, _, received in arrived]
+            arrived = []
+            for reader in self._readers:
+                if reader.queue:
+                    arrived += [(when, order, reader.endpoint, raw) for when, order, raw in reader.queue]
+                    reader.queue.clear()
+        if len(arrived) > 1:
+            arrived.sort(key=lambda entry: entry[1])
+        decode = self._network.types.decode
+        return [
+            Received(endpoint.channel, when, decode(raw, endpoint.type), raw)
+            for when, _, endpoint, raw in arrived
+        ]
 
     def publish(self, channel: str, message: Any) -> None:
-        wanted = self.endpoints.writer(channel).type
-        if message.__msgtype__ != wanted:
+        writer = self._writers.get(channel)
+        if writer is None or message.__msgtype__ != writer.endpoint.type:
+            wanted = self.endpoints.writer(channel).type
+            self._need_open()
             raise TransportError(f"channel {channel!r} carries {wanted}, not {message.__msgtype__}")
-        self.publish_raw(channel, self._network.types.serialize(message))
+        self._send(writer, self._network.types.serialize(message))
 
     def publish_raw(self, channel: str, raw: bytes) -> None:
         """Send bytes as they are, right or wrong: faults and replays do that."""
-        with self._network.lock:
+        self._need_open()
+        self._send(self._writers[channel], raw)
+
+    def _send(self, writer: _Writer, raw: bytes) -> None:
+        network = self._network
+        with network.lock:
             self._need_open()
-            writer = self._writers[channel]
             if writer.endpoint.qos.durability == "transient_local":
                 writer.kept.append(raw)
-                while len(writer.kept) > writer.endpoint.qos.depth:
-                    writer.kept.popleft()
-            for reader in self._network.readers:
-                if _connects(writer.endpoint, reader.endpoint):
-                    reader.side._deliver(reader, raw, self._network.delay_ns)
+            if writer.connected_at != network.changes:
+                writer.connected = [r for r in network.readers if _connects(writer.endpoint, r.endpoint)]
+                writer.connected_at = network.changes
+            for reader in writer.connected:
+                self._deliver(reader, raw)
+
+    def _deliver(self, reader: _Reader, raw: bytes) -> None:
+        network = self._network
+        if network.delay_ns and isinstance(network.clock, VirtualClock):
+            network.clock.at(network.clock.now_ns() + network.delay_ns, lambda: self._arrive(reader, raw))
+        else:
+            self._arrive(reader, raw)
+
+    def _arrive(self, reader: _Reader, raw: bytes) -> None:
+        reader.queue.append((self._network.clock.now_ns(), next(self._network.arrivals), raw))
 
     def matched(self) -> Matched:
         with self._network.lock:
@@ -172,45 +201,31 @@ class SimTransport:
         return counts
 
     def _incompatible(self) -> tuple[str, ...]:
-        ours = {reader.endpoint.channel: False for reader in self._readers}
-        lines: dict[str, None] = {}
-        for reader in self._readers:
-            for writer in self._network.writers:
-                ours[reader.endpoint.channel] |= _connects(writer.endpoint, reader.endpoint)
+        lines: dict[str, None] = {}  # a set that keeps its order
         for reader in self._readers:
             for writer in self._network.writers:
                 reason = _obstacle(writer.endpoint, reader.endpoint)
-                if reason and not ours[reader.endpoint.channel]:
-                    lines[f"{reader.endpoint.topic}: {reason}; the peer is {writer.side.endpoints.node}"] = (
-                        None
-                    )
+                if reason and not self._heard_otherwise(writer, reader):
+                    lines[_line(reader.endpoint, reason, writer.side)] = None
         for writer in self._writers.values():
             for reader in self._network.readers:
                 reason = _obstacle(writer.endpoint, reader.endpoint)
-                if reason:
-                    lines[f"{writer.endpoint.topic}: {reason}; the peer is {reader.side.endpoints.node}"] = (
-                        None
-                    )
+                if reason and not reader.side._heard_otherwise(writer, reader):
+                    lines[_line(writer.endpoint, reason, reader.side)] = None
         return tuple(lines)
+
+    def _heard_otherwise(self, writer: _Writer, reader: _Reader) -> bool:
+        """Whether another reader on the same channel of this side hears the writer."""
+        return any(
+            other.endpoint.channel == reader.endpoint.channel and _connects(writer.endpoint, other.endpoint)
+            for other in self._readers
+        )
 
     def _catch_up(self, reader: _Reader) -> None:
         for writer in self._network.writers:
             if writer.side is not self and _connects(writer.endpoint, reader.endpoint):
                 for raw in writer.kept:
-                    self._deliver(reader, raw, self._network.delay_ns)
-
-    def _deliver(self, reader: _Reader, raw: bytes, delay_ns: int) -> None:
-        clock = self._network.clock
-        if delay_ns and isinstance(clock, VirtualClock):
-            clock.at(clock.now_ns() + delay_ns, lambda: self._deliver(reader, raw, 0))
-            return
-        queue = self._arrived.get(id(reader))
-        if queue is None or not self._open:
-            return  # closed while the message travelled
-        self._sequence += 1
-        now = clock.now_ns()
-        message = self._network.types.decode(raw, reader.endpoint.type)
-        queue.append((now, self._sequence, Received(reader.endpoint.channel, now, message, raw)))
+                    self._deliver(reader, raw)
 
     def _need_open(self) -> None:
         if not self._open:
@@ -231,6 +246,10 @@ def _obstacle(writer: Endpoint, reader: Endpoint) -> str | None:
     if writer.type != reader.type:
         return f"the writer's type is {writer.type}, the reader's is {reader.type}"
     return mismatch(writer.qos, reader.qos)
+
+
+def _line(endpoint: Endpoint, reason: str, peer: SimTransport) -> str:
+    return f"{endpoint.topic}: {reason}; the peer is {peer.endpoints.node}"
 
 
 def _others(writers: list[_Writer], endpoint: Endpoint, side: SimTransport) -> tuple[str, ...]:
