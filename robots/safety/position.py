@@ -58,25 +58,33 @@ class PositionFilter:
         self.limits = limits
         self.period = period
         shape = limits.lower.shape if shape is None else shape
-        lower, upper, self._speed, acceleration = (
+        lower, upper, speed, acceleration = (
             np.broadcast_to(array, shape).copy()
             for array in (limits.lower, limits.upper, limits.velocity, limits.acceleration)
         )
         self._nominal_lower, self._nominal_upper = lower, upper
         self._lower, self._upper = lower.copy(), upper.copy()
         self._widened = self._widened_before = False
+        # Every operand has the shape of the result, constants too: NumPy takes three times as long to broadcast.
+        both = (2, *shape)
+        self._dt = np.full(shape, period)
         self._step = acceleration * period
-        self._half_step = self._step / 2
-        self._twice = 2 * acceleration
-        self.command = np.full(shape, np.nan)
-        self.velocity = np.zeros(shape)
-        self._command_before, self._velocity_before = self.command.copy(), self.velocity.copy()
+        self._half_steps = np.broadcast_to(self._step / 2, both).copy()
+        self._twice = np.broadcast_to(2 * acceleration, both).copy()
+        self._speeds = np.broadcast_to(speed, both).copy()
+        self._zeros = np.zeros(both)
+        self._state = np.full((2, *shape), np.nan)
+        self._state_before = self._state.copy()
+        self.command, self.velocity = self._state
+        self._finite_range = bool(np.all(np.isfinite(upper - lower)))
         self._effort_window = effort_window
         self._window: tuple[Floats, Floats] | None = None
         self._want, self._scratch = np.empty(shape), np.empty(shape)
         self._finite = np.empty(shape, bool)
         # The two directions of a joint are one computation on arrays [2, ..., n]: upwards, and mirrored.
-        self._distances, self._roots, self._bounds = (np.empty((2, *shape)) for _ in range(3))
+        self._distances, self._roots, self._bounds = (np.empty(both) for _ in range(3))
+        self._above, self._below = self._distances
+        self._top, self._bottom = self._bounds
 
     def start(self, position: ArrayLike) -> None:
         """Begin at rest at `position`, float64[..., n]; `command` is exactly that.
@@ -121,20 +129,14 @@ class PositionFilter:
             desired: float64[..., n], anything.
             out: takes the command; a new array when absent.
         """
-        want, target = self._want, self._scratch
-        self._brake(want)
+        want = self._want
         np.isfinite(desired, out=self._finite)
-        if self._window is None:
-            np.maximum(desired, self._lower, out=target)
+        if np.count_nonzero(self._finite) == self._finite.size:  # quicker than all()
+            self._towards(desired, want)
         else:
-            np.maximum(desired, self._window[0], out=target)
-            np.minimum(target, self._window[1], out=target)
-            np.maximum(target, self._lower, out=target)
-        np.minimum(target, self._upper, out=target)
-        np.subtract(target, self.command, out=target)
-        with np.errstate(over="ignore"):
-            np.divide(target, self.period, out=target)
-        np.copyto(want, target, where=self._finite)
+            self._brake(want)
+            self._towards(desired, self._scratch)
+            np.copyto(want, self._scratch, where=self._finite)
         return self._move(out)
 
     def hold(self, out: Floats | None = None) -> Floats:
@@ -144,8 +146,7 @@ class PositionFilter:
 
     def undo(self) -> None:
         """Take the last command back, which was not sent; once per command."""
-        np.copyto(self.command, self._command_before)
-        np.copyto(self.velocity, self._velocity_before)
+        self._state[...] = self._state_before
         if self._widened_before:
             self._widened = True
             np.minimum(self._nominal_lower, np.minimum(self._lower, self.command), out=self._lower)
@@ -160,22 +161,38 @@ class PositionFilter:
         """Whether the command stands still."""
         return not self.velocity.any()
 
+    def _towards(self, desired: Floats, out: Floats) -> None:
+        """out = (clip(desired, lower, upper) - c1)/dt, the window before the limits"""
+        if self._window is None:
+            np.maximum(desired, self._lower, out=out)
+        else:
+            np.maximum(desired, self._window[0], out=out)
+            np.minimum(out, self._window[1], out=out)
+            np.maximum(out, self._lower, out=out)
+        np.minimum(out, self._upper, out=out)
+        np.subtract(out, self.command, out=out)
+        if self._finite_range:
+            np.divide(out, self._dt, out=out)
+            return
+        with np.errstate(over="ignore"):  # a continuous joint may be asked to go to 1e308
+            np.divide(out, self._dt, out=out)
+
     def _brake(self, out: Floats) -> None:
         """out = sign(v1)·max(|v1| - acceleration·dt, 0)"""
         np.abs(self.velocity, out=out)
         np.subtract(out, self._step, out=out)
-        np.maximum(out, 0.0, out=out)
+        np.maximum(out, self._zeros[0], out=out)
         np.copysign(out, self.velocity, out=out)
 
     def _move(self, out: Floats | None) -> Floats:
         """Clip `_want` to what the limits allow, and go there."""
         self._keep_state()
         velocity, command = self._want, self._scratch
-        top, mirrored_bottom = self._limit_velocity()
-        np.negative(mirrored_bottom, out=mirrored_bottom)
-        np.maximum(velocity, mirrored_bottom, out=velocity)
-        np.minimum(velocity, top, out=self.velocity)
-        np.multiply(self.velocity, self.period, out=command)
+        self._limit_velocity()
+        np.negative(self._bottom, out=self._bottom)
+        np.maximum(velocity, self._bottom, out=velocity)
+        np.minimum(velocity, self._top, out=self.velocity)
+        np.multiply(self.velocity, self._dt, out=command)
         np.add(self.command, command, out=command)
         np.maximum(command, self._lower, out=command)  # rounding may have gone beyond by one unit
         np.minimum(command, self._upper, out=self.command)
@@ -183,29 +200,30 @@ class PositionFilter:
             self._shrink()
         if out is None:
             return self.command.copy()
-        np.copyto(out, self.command)
+        out[...] = self.command
         return out
 
     def _keep_state(self) -> None:
-        np.copyto(self._command_before, self.command)
-        np.copyto(self._velocity_before, self.velocity)
+        self._state_before[...] = self._state
         self._widened_before = self._widened
 
     def _limit_velocity(self) -> Floats:
-        """(top, -bot) as one array [2, ..., n]."""
+        """(top, -bot) as one array [2, ..., n].
+
+        The bound distance/dt needs no step of its own: with x = sqrt(2·acceleration·distance) it exceeds s by
+        (x - acceleration·dt)²/(2·acceleration·dt) >= 0.
+        """
         bounds, distances, roots = self._bounds, self._distances, self._roots
-        np.subtract(self._upper, self.command, out=distances[0])
-        np.subtract(self.command, self._lower, out=distances[1])
+        np.subtract(self._upper, self.command, out=self._above)
+        np.subtract(self.command, self._lower, out=self._below)
         np.multiply(self._twice, distances, out=roots)
         np.sqrt(roots, out=roots)
-        np.subtract(roots, self._half_step, out=roots)
-        np.maximum(roots, 0.0, out=roots)
-        np.add(self._step, self.velocity, out=bounds[0])
-        np.subtract(self._step, self.velocity, out=bounds[1])
-        np.minimum(bounds, self._speed, out=bounds)
-        np.minimum(bounds, roots, out=bounds)
-        np.divide(distances, self.period, out=distances)
-        return np.minimum(bounds, distances, out=bounds)
+        np.subtract(roots, self._half_steps, out=roots)
+        np.maximum(roots, self._zeros, out=roots)
+        np.add(self._step, self.velocity, out=self._top)
+        np.subtract(self._step, self.velocity, out=self._bottom)
+        np.minimum(bounds, self._speeds, out=bounds)
+        return np.minimum(bounds, roots, out=bounds)
 
     def _shrink(self) -> None:
         """Limits that were widened at the start follow the command in."""

@@ -80,18 +80,14 @@ class SourceCheck:
         """STALE or FROZEN."""
         if self._heard_ns is None or self._accepted_ns is None:
             return Fault(FaultKind.STALE, self.name, "no message yet")
-        if self.timeout_ns is None:
+        if self.timeout_ns is None or now_ns - self._accepted_ns <= self.timeout_ns:
             return None
         limit = f"the limit is {self.timeout_ns / 1e6:g} ms"
         if now_ns - self._heard_ns > self.timeout_ns:
             age = (now_ns - self._heard_ns) / 1e6
             return Fault(FaultKind.STALE, self.name, f"no good message for {age:.1f} ms, {limit}")
-        if now_ns - self._accepted_ns > self.timeout_ns:
-            age = (now_ns - self._accepted_ns) / 1e6
-            return Fault(
-                FaultKind.FROZEN, self.name, f"the same message again and again for {age:.1f} ms, {limit}"
-            )
-        return None
+        age = (now_ns - self._accepted_ns) / 1e6
+        return Fault(FaultKind.FROZEN, self.name, f"the same message for {age:.1f} ms, {limit}")
 
     def _bad(self, fault: Fault) -> Fault:
         self.fresh = 0

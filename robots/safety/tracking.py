@@ -28,26 +28,39 @@ class TrackingLeash:
     def __init__(self, distance: ArrayLike, duration: float, period: float) -> None:
         self._distance = np.asarray(distance, np.float64)
         self._ticks_allowed = int(np.floor(duration / period + 1e-9))
-        self._ticks: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._resize(0)
         self.target: Floats | None = None
 
     def reset(self) -> None:
         """Forget the past."""
-        self._ticks = np.zeros(0, np.int64)
+        self._resize(len(self._ticks))
         self.target = None
 
     def update(self, command: Floats, measured: Floats) -> bool:
         """Whether it trips now; float64[n] each."""
-        away = ~(np.abs(command - measured) <= self._distance)
-        if self._ticks.shape != away.shape:
-            self._ticks = np.zeros(away.shape, np.int64)
+        if len(command) != len(self._ticks):
+            self._resize(len(command))
+        np.subtract(command, measured, out=self._away)
+        np.abs(self._away, out=self._away)
+        np.less_equal(self._away, self._distance, out=self._near)
+        if np.count_nonzero(self._near) == len(self._near):
+            if self._counting:
+                self._ticks[...] = 0
+                self._counting = False
+            return False
+        self._counting = True
         self._ticks += 1
-        self._ticks *= away
+        self._ticks[self._near] = 0
         if not np.any(self._ticks > self._ticks_allowed):
             return False
         self.target = np.array(measured)
         self._ticks[...] = 0
         return True
+
+    def _resize(self, count: int) -> None:
+        self._ticks = np.zeros(count, np.int64)
+        self._away, self._near = np.empty(count), np.empty(count, bool)
+        self._counting = False
 
 
 class EffortWindow:
