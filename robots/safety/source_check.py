@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,12 @@ SHORTEST_TIMEOUT = 0.02
 CLOCK, CLOCK_TYPE = "clock", "rosgraph_msgs/msg/Clock"
 
 
-@dataclass
-class _Order:
+@dataclass(slots=True)
+class Order:
     """What the last accepted message of a stream was stamped and said, and since when stamps go backwards."""
 
     stamp: int | None = None
-    data: Floats = field(default_factory=lambda: np.empty(0))
+    data: tuple[Floats, ...] = ()
     backwards_since: int | None = None
 
 
@@ -58,21 +57,18 @@ class SourceCheck:
         # Until a source without a rate has spoken it is waited for; after that it may be silent.
         self._heard_ns: int | None = None
         self._accepted_ns: int | None = None
-        self._orders: dict[Hashable, _Order] = {}
+        self._order = Order()
 
     def judge(self, message: Any, receive_ns: int) -> Fault | None:
         """What is wrong with a message; an accepted one is remembered."""
         self.counted = []
-        found = self._content(message, receive_ns)
+        found = self._content(message)
         if isinstance(found, Fault):
             return self._bad(found)
-        data, out_of_range = found
-        fault = self._order(contents.stamp_ns(message), data, receive_ns)
+        fault = self._in_order(self._order, contents.stamp_ns(message), (found,), receive_ns)
         if fault is not None:
             return fault
         self._accept(receive_ns)
-        if out_of_range is not None:
-            return self._bad(out_of_range)
         self.fresh += 1
         return None
 
@@ -98,8 +94,8 @@ class SourceCheck:
         """A message that is dropped; the deployment holds unless it can do without the source."""
         return Fault(kind, self.name, detail, dropped=True, holds=self.required)
 
-    def _content(self, message: Any, receive_ns: int) -> Fault | tuple[Floats, Fault | None]:
-        """The numbers that are used, and OUT_OF_RANGE where they are; or why the message is dropped."""
+    def _content(self, message: Any) -> Fault | Floats:
+        """The numbers that are used, or why the message is dropped."""
         if (problem := not_decoded(message)) or (problem := contents.shape_error(message, self.length)):
             return self._fault(FaultKind.MALFORMED, problem)
         data = contents.numbers(message, self._kinds)
@@ -111,15 +107,16 @@ class SourceCheck:
         if rotation is not None and not contents.quaternion_is_valid(*rotation):
             detail = f"quaternion {rotation} does not have norm 1"
             return Fault(FaultKind.MALFORMED, self.name, detail, dropped=True, holds=False)
-        return data, None
+        return data
 
-    def _order(self, stamp: int | None, data: Floats, receive_ns: int) -> Fault | None:
-        """Drops repeated messages and those that come out of order."""
-        order = self._orders.setdefault(self._stream(), _Order())
+    def _in_order(
+        self, order: Order, stamp: int | None, data: tuple[Floats, ...], receive_ns: int
+    ) -> Fault | None:
+        """Drops repeated messages and those that come out of order; `order` remembers the others."""
         if stamp is not None and order.stamp is not None:
             if stamp < order.stamp:
                 return self._backwards(order, stamp, data, receive_ns)
-            if stamp == order.stamp and np.array_equal(data, order.data):
+            if stamp == order.stamp and all(map(np.array_equal, data, order.data)):
                 self._heard_ns = receive_ns
                 self.counted.append(FaultKind.DUPLICATE)
                 return Fault(
@@ -129,7 +126,7 @@ class SourceCheck:
         order.stamp, order.data = stamp, data
         return None
 
-    def _backwards(self, order: _Order, stamp: int, data: Floats, receive_ns: int) -> Fault | None:
+    def _backwards(self, order: Order, stamp: int, data: tuple[Floats, ...], receive_ns: int) -> Fault | None:
         """A stamp from the past is a late message; when it goes on for longer than the timeout, it is a new clock."""
         self.counted.append(FaultKind.CLOCK_JUMP)
         if order.backwards_since is None:
@@ -141,10 +138,6 @@ class SourceCheck:
         behind = ((order.stamp or 0) - stamp) / 1e6
         detail = f"stamped {behind:.1f} ms before the message before it"
         return Fault(FaultKind.CLOCK_JUMP, self.name, detail, dropped=True, holds=False)
-
-    def _stream(self) -> Hashable:
-        """Which of several interleaved streams the message belongs to."""
-        return None
 
     def _accept(self, receive_ns: int) -> None:
         self._heard_ns = self._accepted_ns = receive_ns

@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class FaultyTransport:
         if channel == CLOCK:
             faults = [fault for fault in faults if fault.kind in _CLOCK_KINDS]
         for delay_ns, each in self._apply(channel, message, faults):
-            self._later(delay_ns, lambda each=each: self._send(channel, each))
+            self._later(delay_ns, partial(self._send, channel, each))
 
     def poll(self) -> list[Received]:
         """What the faults make of the commands that came."""

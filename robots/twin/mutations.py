@@ -54,8 +54,8 @@ def _arrays(message: Any) -> tuple[Any, str, list[tuple[Any, str]]]:
     """(owner of the names, field of the names, [(owner, field) of the numbers that go with them])."""
     match message.__msgtype__:
         case "sensor_msgs/msg/JointState":
-            fields = ("position", "velocity", "effort")
-            return message, "name", [(message, field) for field in fields if len(getattr(message, field))]
+            filled = [f for f in ("position", "velocity", "effort") if len(getattr(message, f))]
+            return message, "name", [(message, field) for field in filled]
         case "trajectory_msgs/msg/JointTrajectory":
             fields = ("positions", "velocities", "accelerations", "effort")
             numbers = [(p, field) for p in message.points for field in fields if len(getattr(p, field))]
