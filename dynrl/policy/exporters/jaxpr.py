@@ -277,6 +277,14 @@ def _concatenate(builder: GraphBuilder, names: list[str], values: list[Value], e
     return [builder.add("Concat", *names, axis=equation.params["dimension"])]
 
 
+def _stack(builder: GraphBuilder, names: list[str], values: list[Value], equation: Any) -> list[Value]:
+    axis = equation.params["axis"]
+    rows = list(equation.outvars[0].aval.shape)
+    rows[axis] = 1
+    parts = [builder.add("Reshape", name, _integers(builder, rows)) for name in names]
+    return [builder.add("Concat", *parts, axis=axis)]
+
+
 def _slice(builder: GraphBuilder, names: list[str], values: list[Value], equation: Any) -> list[Value]:
     start, stop = equation.params["start_indices"], equation.params["limit_indices"]
     steps = equation.params["strides"] or (1,) * len(start)
@@ -333,6 +341,7 @@ _TRANSLATIONS: dict[str, Callable[..., list[Value]]] = {
     "slice": _slice,
     "split": _split,
     "square": _square,
+    "stack": _stack,
     "squeeze": _reshape,
     "transpose": _transpose,
 }
