@@ -61,3 +61,24 @@ def enclave_properties(enclave: Path) -> dict[str, str]:
         properties[f"dds.sec.{part}.library.init"] = f"init_{function}"
         properties[f"dds.sec.{part}.library.finalize"] = f"finalize_{function}"
     return properties
+
+
+def sros2_settings(enclave: Path) -> tuple[dict[str, str], list[str]]:
+    """(environment variables, ROS arguments) that make a ROS installation use an enclave folder, or fail.
+
+    Raises:
+        SecurityError: not a folder below `enclaves/` of an SROS2 keystore.
+    """
+    resolved = enclave.resolve()
+    parts = resolved.parts
+    if "enclaves" not in parts or not resolved.is_dir():
+        raise SecurityError(
+            f"--security {enclave}: expected an enclave folder of an SROS2 keystore, KEYSTORE/enclaves/NAME"
+        )
+    place = len(parts) - 1 - parts[::-1].index("enclaves")
+    variables = {
+        "ROS_SECURITY_KEYSTORE": str(Path(*parts[:place])),
+        "ROS_SECURITY_ENABLE": "true",
+        "ROS_SECURITY_STRATEGY": "Enforce",
+    }
+    return variables, ["--enclave", "/" + "/".join(parts[place + 1 :])]

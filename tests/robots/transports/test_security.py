@@ -17,7 +17,7 @@ from dynrl.robots.transports import (
     twin_endpoints,
 )
 from dynrl.robots.transports.choice import choose_backend, make_transport
-from dynrl.robots.transports.security import ENCLAVE_FILES, enclave_properties
+from dynrl.robots.transports.security import ENCLAVE_FILES, enclave_properties, sros2_settings
 
 CYCLONE = "cyclonedds"
 
@@ -58,6 +58,18 @@ def test_properties_where_the_libraries_load(enclave: Path, monkeypatch: pytest.
     assert properties["dds.sec.access.library.finalize"] == "finalize_access_control"
     assert len(properties) == 15
     assert loaded == [f"libdds_security_{part}.so" for part in ("auth", "crypto", "ac")]
+
+
+def test_enclave_of_a_keystore_for_ros(tmp_path: Path) -> None:
+    enclave = tmp_path / "keys" / "enclaves" / "robots" / "arm"
+    enclave.mkdir(parents=True)
+    variables, arguments = sros2_settings(enclave)
+    assert variables["ROS_SECURITY_KEYSTORE"] == str((tmp_path / "keys").resolve())
+    assert (variables["ROS_SECURITY_ENABLE"], variables["ROS_SECURITY_STRATEGY"]) == ("true", "Enforce")
+    assert arguments == ["--enclave", "/robots/arm"]
+    for wrong in (tmp_path, tmp_path / "enclaves" / "absent"):
+        with pytest.raises(SecurityError, match="expected an enclave folder of an SROS2 keystore"):
+            sros2_settings(wrong)
 
 
 @pytest.mark.parametrize("kind", ["ros2", "ros1", "rosbridge"])
