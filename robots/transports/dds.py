@@ -59,9 +59,10 @@ def idl_struct(types: MessageTypes, name: str) -> type:
 
 
 def _annotation(types: MessageTypes, name: str, field: str, description: Any) -> Any:
-    from cyclonedds.idl import types as idl
+    import cyclonedds.idl.types
     from rosbags.interfaces import Nodetype
 
+    idl: Any = cyclonedds.idl.types
     kind, detail = description
     if kind == Nodetype.NAME:
         return idl_struct(types, detail)
@@ -103,6 +104,12 @@ def wire_type(types: MessageTypes, name: str) -> type:
     struct.deserialize = classmethod(_encoded)
     struct.deserialize_key = classmethod(_encoded)
     return struct
+
+
+def new_sample(types: MessageTypes, name: str) -> Any:
+    """An instance of the `wire_type`; give it the bytes as `raw` before it is written."""
+    struct = wire_type(types, name)
+    return object.__new__(struct)
 
 
 def _bytes_of(self: Any, use_version_2: bool | None = None) -> bytes:

@@ -62,7 +62,7 @@ class Peers:
             "readers": BuiltinDataReader(participant, BuiltinTopicDcpsSubscription),
             "participants": BuiltinDataReader(participant, BuiltinTopicDcpsParticipant),
         }
-        topic = Topic(participant, NODES_TOPIC, dds.wire_type(types, NODES_TYPE))
+        topic: Any = Topic(participant, NODES_TOPIC, dds.wire_type(types, NODES_TYPE))
         # Each participant's list replaces its last one, but all participants share one keyless instance.
         qos = dds.dds_qos(Qos("reliable", "transient_local", depth=_DEPTH), types.type_hash(NODES_TYPE))
         self._nodes_reader = DataReader(participant, topic, qos=qos)

@@ -165,22 +165,23 @@ class BareEnd:
     """What a script without this package would do: classes of CycloneDDS's own, its own marshalling."""
 
     def __init__(self, domain: int, asks: bool) -> None:
+        import cyclonedds.idl.types
         from cyclonedds.domain import Domain, DomainParticipant
         from cyclonedds.idl import make_idl_struct
-        from cyclonedds.idl.types import float64, int32, sequence, uint32
         from cyclonedds.pub import DataWriter
         from cyclonedds.qos import Policy, Qos
         from cyclonedds.sub import DataReader
         from cyclonedds.topic import Topic
 
+        idl: Any = cyclonedds.idl.types
         stamp: Any = make_idl_struct(
-            "Time_", "builtin_interfaces::msg::dds_::Time_", {"sec": int32, "nanosec": uint32}
+            "Time_", "builtin_interfaces::msg::dds_::Time_", {"sec": idl.int32, "nanosec": idl.uint32}
         )
         header: Any = make_idl_struct(
             "Header_", "std_msgs::msg::dds_::Header_", {"stamp": stamp, "frame_id": str}
         )
-        numbers = sequence[float64]
-        fields = {"header": header, "name": sequence[str]}
+        numbers = idl.sequence[idl.float64]
+        fields = {"header": header, "name": idl.sequence[str]}
         fields |= {"position": numbers, "velocity": numbers, "effort": numbers}
         struct: Any = make_idl_struct("JointState_", "sensor_msgs::msg::dds_::JointState_", fields)
         self._domain = Domain(domain, discovery(domain).config)

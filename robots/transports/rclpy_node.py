@@ -48,8 +48,8 @@ class RclpyTransport:
     """A `LifecycleNode`; its executor has a thread of its own, whose callbacks only store.
 
     A lifecycle service passes its transition on to the deployment, and succeeds once the deployment has published a
-    state that belongs to it. Transitions that the deployment makes by itself do not show in the lifecycle services; they
-    are on `~/state` and `~/transition_event`.
+    state that belongs to it. Transitions that the deployment makes by itself do not show in the lifecycle services;
+    they are on `~/state` and `~/transition_event`.
 
     Args:
         endpoints: what to read and write.
@@ -134,7 +134,7 @@ class RclpyTransport:
             done = carry_out(transition)
             return TransitionCallbackReturn.SUCCESS if done else TransitionCallbackReturn.FAILURE
 
-        class Node(LifecycleNode):  # type: ignore[misc]
+        class Node(LifecycleNode):
             def on_configure(self, state: Any) -> Any:
                 return result("configure")
 

@@ -60,6 +60,8 @@ class Ros2Transport:
         self.dropped = 0  # messages that a reliable reader did not take in time
         self._notices: tuple[str, ...] = ()
         self._participant: Any = None
+        self._peers: Any = None
+        self._nodes_writer: Any = None
         self._readers: list[tuple[Endpoint, Any]] = []
         self._writers: dict[str, tuple[Endpoint, Any, Any]] = {}
         self._matched = Matched(alive=False, subscribers=0)
@@ -115,8 +117,8 @@ class Ros2Transport:
         for endpoint in self.endpoints.readers:
             self._readers.append((endpoint, self._reader(endpoint)))
         for endpoint in self.endpoints.writers:
-            sample = dds.wire_type(self.types, endpoint.type)
-            self._writers[endpoint.channel] = (endpoint, self._writer(endpoint), sample.__new__(sample))
+            sample = dds.new_sample(self.types, endpoint.type)
+            self._writers[endpoint.channel] = (endpoint, self._writer(endpoint), sample)
         self._peers = Peers(self._participant, self.types)
         self._announce()
 
@@ -150,8 +152,7 @@ class Ros2Transport:
         readers = [reader for _, reader in self._readers]
         writers = [writer for _, writer, _ in self._writers.values()]
         message = announcement(self.types, self.endpoints.node, self._participant, readers, writers)
-        struct = dds.wire_type(self.types, NODES_TYPE)
-        sample = struct.__new__(struct)
+        sample = dds.new_sample(self.types, NODES_TYPE)
         sample.raw = self.types.serialize(message)
         self._nodes_writer.write(sample)
 

@@ -123,13 +123,14 @@ def _scalar(base: str, value: Any, where: str) -> Any:
         accepted = (int, float)
     else:
         accepted = (int,)
+    number: Any = value
     if not isinstance(value, accepted) or (isinstance(value, bool) and base != "bool"):
         raise MalformedMessage(f"{where}: expected {base}, found {value!r:.80}")
     if accepted == (int,):
         limits = np.iinfo("uint8" if base in _OCTETS else base)
-        if not limits.min <= value <= limits.max:
+        if not limits.min <= number <= limits.max:
             raise MalformedMessage(f"{where}: {value} does not fit {base}")
-    return float(value) if base in _FLOATS else value
+    return float(number) if base in _FLOATS else value
 
 
 def _numbers(base: str, value: Any, where: str) -> np.ndarray:
