@@ -160,7 +160,7 @@ def deploy(
         StopMode | None,
         _optional("MODE", "what an e-stop does (the robot's): hold, damp, zero_effort, silent"),
     ] = None,
-    max_overruns: Annotated[int, arg(help="late ticks in a row that are accepted")] = 5,
+    max_overruns: Annotated[int, arg(help="periods in a row without a tick in time that are accepted")] = 5,
     no_fifo: Annotated[bool, arg(help="do not ask for real-time priority")] = False,
     mlock: Annotated[bool, arg(help="keep the memory of the process in RAM")] = False,
     core: Annotated[int | None, _optional("N", "bind the loop to this CPU core")] = None,

@@ -20,9 +20,11 @@ from dynrl.robots.description import Robot
 from dynrl.robots.estop import EmergencyStop
 from dynrl.robots.latency import ABSENT
 from dynrl.robots.safety import (
+    CommandFilter,
     Fault,
     FaultKind,
     InputChecks,
+    Limits,
     TrackingLeash,
     WorkspaceCheck,
     check_action,
@@ -78,7 +80,7 @@ class TickInput(NamedTuple):
     """Everything that one tick depends on.
 
     Attributes:
-        index: of the tick; the loop's clock counts skipped ones.
+        number: of the tick; skipped ones count.
         deadline_ns: when it was due; differences of deadlines are the policy's time.
         now_ns: own monotonic clock, right after the transport was read.
         received: since the last tick, in order of arrival.
@@ -88,7 +90,7 @@ class TickInput(NamedTuple):
         suspended: the machine slept in between.
     """
 
-    index: int
+    number: int
     deadline_ns: int
     now_ns: int
     received: tuple[Received, ...] | list[Received] = ()
@@ -159,7 +161,9 @@ class Controller:
         self.sources = Sources(contract, robot, self.checks.required)
         self._assembler = ObservationAssembler(contract)
         self._decoder = ActionDecoder(contract)
-        self._filter = make_filter(robot, contract)
+        self._filter: CommandFilter = make_filter(robot, contract)
+        joint_commands = robot.command.mode in ("position", "velocity", "effort")
+        self._limits = Limits.narrowed(robot, contract)[0] if joint_commands else None
         self._estop = EmergencyStop(config.heartbeat_timeout, now_ns)
         self._stop_mode = config.stop or robot.stop
         self._positional = robot.command.mode == "position"
@@ -197,7 +201,9 @@ class Controller:
     @property
     def limits(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Lower and upper position limits of what is commanded, where positions are."""
-        return (self._filter.limits.lower, self._filter.limits.upper) if self._positional else None
+        if self._limits is None or not self._positional:
+            return None
+        return self._limits.lower, self._limits.upper
 
     @property
     def command_size(self) -> int:
@@ -373,9 +379,9 @@ class Controller:
 
     def _posture(self) -> str | None:
         """Whether the robot stands still inside its limits."""
-        if self.robot.command.mode not in ("position", "velocity", "effort"):
+        limits, sources = self._limits, self.sources
+        if limits is None:
             return None
-        limits, sources = self._filter.limits, self.sources
         outside = np.maximum(limits.lower - sources.position, sources.position - limits.upper)
         worst = int(np.argmax(outside - limits.tolerance))
         joints = self.contract.robot.joints
@@ -448,7 +454,8 @@ class Controller:
             self._follow(given, out)
         else:
             self._brake(out)
-        if self.machine.state in (State.RAMPING, State.ACTIVE) and self._positional:
+        follows = self._positional and not self.config.shadow
+        if follows and self.machine.state in (State.RAMPING, State.ACTIVE):
             self._watch_tracking(given, out)
         if self.machine.state in (State.ESTOP, State.STOPPING):
             self._finish(given, out)
@@ -540,7 +547,7 @@ class Controller:
             self._filter.stop()
             if self._stop_mode == "silent":
                 return
-        elif self._cause is FaultKind.TRACKING and self.machine.state is State.HOLDING:
+        elif self._leash.target is not None and self.machine.state is State.HOLDING:
             self._filter(self._leash.target)
         else:
             self._filter.hold()

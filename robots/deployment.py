@@ -147,7 +147,7 @@ class Deployment:
         now = self.clock.now_ns()
         peers = self._peers()
         given = TickInput(
-            tick.index,
+            tick.number,
             tick.deadline_ns,
             now,
             received,
@@ -171,7 +171,7 @@ class Deployment:
             return out
         if self.pacer.finish() and now - self._last_overrun_log >= SECOND:
             self._last_overrun_log = now
-            self._log(f"overrun: tick {tick.index} ended late ({self.pacer.overruns} so far)")
+            self._log(f"overrun: tick {tick.number} ended late ({self.pacer.overruns} so far)")
         return out
 
     @contextlib.contextmanager

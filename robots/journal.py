@@ -26,7 +26,7 @@ INTEGERS, NUMBERS, TEXT = (
 TICK, OBSERVATION, ACTION, FAULT, LATENCY = "tick", "observation", "action", "fault", "latency"
 OWN = {TICK: INTEGERS, OBSERVATION: NUMBERS, ACTION: NUMBERS, FAULT: TEXT, LATENCY: INTEGERS}
 """Topics below the node that are recorded and not published."""
-FIXED = ("index", "deadline_ns", "now_ns", "stamp_ns", "flags", "subscribers", "state", "received", "events")
+FIXED = ("number", "deadline_ns", "now_ns", "stamp_ns", "flags", "subscribers", "state", "received", "events")
 """First numbers of a tick; then (channel, receive_ns, log_ns) of each message, then the number of each event."""
 ALIVE, SILENT, CONTESTED, TRIPPED, SUSPENDED = 1, 2, 4, 8, 16
 STATES, EVENTS = tuple(State), tuple(Event)
@@ -75,7 +75,7 @@ class Journal:
             numbers += (self._numbers[message.source], message.receive_ns, log_ns)
         numbers += [EVENTS.index(event) for _, event in given.events]
         numbers[: len(FIXED)] = (
-            given.index,
+            given.number,
             given.deadline_ns,
             now,
             stamp_ns,

@@ -28,12 +28,12 @@ class Tick(NamedTuple):
     """One tick of the loop.
 
     Attributes:
-        index: number of periods since the start; skipped ones count.
+        number: of periods since the start; skipped ones count.
         deadline_ns: `start + index * period`.
         woke_ns: when it really began.
     """
 
-    index: int
+    number: int
     deadline_ns: int
     woke_ns: int
 
@@ -42,13 +42,14 @@ class Pacer:
     """Deadlines `start + k * period`, kept in phase for ever.
 
     A tick that ends after the next deadline is an overrun: the deadlines it ran over are skipped, never caught up.
-    Overruns trip the loop when more than `max_consecutive` come in a row, or when more than `max_consecutive` and more
-    than 1 % of the ticks of one second overran (at 50 Hz a single one would be 2 %).
+    Overruns trip the loop when more than `max_consecutive` periods in a row passed without a tick that ended in time
+    (so that it is known within six), or when more than `max_consecutive` and more than 1 % of the ticks of one second
+    overran (at 50 Hz a single one would be 2 %).
 
     Args:
         clock: what to wait on.
         period_ns: of the loop.
-        max_consecutive: overruns in a row that are still accepted.
+        max_consecutive: periods in a row, without a tick that ended in time, that are still accepted.
 
     Attributes:
         overruns, skipped: ticks that ended late and deadlines passed over, so far.
@@ -91,7 +92,7 @@ class Pacer:
         self._index += missed
         self.skipped += missed
         self.overruns += 1
-        self._consecutive += 1
+        self._consecutive += missed + 1
         self._recent.append(now)
         return True
 

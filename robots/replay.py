@@ -79,7 +79,7 @@ def replay(folder: Path, bundle: PolicyBundle, robot: Robot) -> ReplayResult:
         same = raw == expected
         different += not same
         if first is None and not (same and controller.machine.state is state):
-            first = given.index
+            first = given.number
             detail = f"state {controller.machine.state.name}, recorded {state.name}; command {_compare(raw, expected)}"
     return ReplayResult(len(ticks), compared, different, first, detail)
 

@@ -20,7 +20,7 @@ class DeploymentConfig:
         auto_resume: go on by itself once a recoverable cause has been gone for half a second.
         require_subscriber: refuse to activate when nobody listens to the command topic.
         patience: seconds to wait for the activation to be allowed, before giving up.
-        max_consecutive_overruns: late ticks in a row that are accepted.
+        max_consecutive_overruns: periods in a row without a tick that ended in time that are accepted.
         heartbeat_timeout: seconds without a message on the e-stop topic that trip it; None for no heartbeat.
         use_sim_time: `/clock` must run; a simulation that pauses holds the robot.
         stop: what an emergency stop does; None takes the robot's.

@@ -231,7 +231,7 @@ def muscle_places(robot: Robot, joints: tuple[str, ...]) -> np.ndarray:
         for side in ("agonist", "antagonist"):
             if (joint, side) not in names:
                 raise ConfigError(f"robot {robot.name!r}: joint {joint!r} has no {side} muscle")
-            places.append(names.index((joint, side)))  # type: ignore[arg-type]
+            places.append(names.index((joint, side)))
     return np.array(places, np.intp)
 
 

@@ -40,7 +40,7 @@ def recorded(make_world, tmp_path):
 
 
 def test_replay_gives_the_same_bytes(recorded, tmp_path, sway, arm):
-    world, report = recorded
+    _, report = recorded
     result = replay(tmp_path / "run", sway, arm)
     assert result.same and result.different == 0, result.detail
     assert result.commands == report.commands_sent > 150
@@ -82,7 +82,7 @@ def test_replay_notices_another_input(recorded, tmp_path, sway, arm, monkeypatch
 
     def changed(data, channels, messages):
         given, stamp, state = real(data, channels, messages)
-        if given.index == 60 and not done:
+        if given.number == 60 and not done:
             message = given.received[-1].message
             message.position = message.position + 1e-4
             done.append(True)

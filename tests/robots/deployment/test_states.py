@@ -57,7 +57,9 @@ def machine_in(state):
     return machine
 
 
-@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)), ids=lambda value: value.value)
+@pytest.mark.parametrize(
+    ("state", "event"), list(itertools.product(State, Event)), ids=lambda value: value.value
+)
 def test_every_pair(state, event):
     machine = machine_in(state)
     transition = machine.handle(event, 7, "why")
@@ -80,7 +82,14 @@ def test_lifecycle_ids():
     assert machine_in(I).handle(Event.CLEANUP, 0).lifecycle == (2, 2, 1)
     assert machine_in(I).handle(Event.ACTIVATE, 0).lifecycle == (3, 2, 3)
     assert machine_in(A).handle(Event.DEACTIVATE, 0).lifecycle == (4, 3, 14)
-    words = {1: "unconfigured", 2: "inactive", 3: "active", 4: "finalized", 12: "shuttingdown", 14: "deactivating"}
+    words = {
+        1: "unconfigured",
+        2: "inactive",
+        3: "active",
+        4: "finalized",
+        12: "shuttingdown",
+        14: "deactivating",
+    }
     assert {number: lifecycle_label(number) for number in words} == words
 
 
