@@ -8,6 +8,7 @@ from typing import Any
 
 from dynrl.robots.messages import MessageTypes, message_types
 from dynrl.robots.transports import dds
+from dynrl.robots.transports.arrivals import Arrivals
 from dynrl.robots.transports.base import (
     COMMAND,
     ESTOP_RESET,
@@ -41,9 +42,8 @@ _domains: dict[int, _OpenDomain] = {}
 class Ros2Transport:
     """One ROS 2 node on DDS.
 
-    Receive times: a message counts as received when `poll` takes it, except that several messages of one writer in one
-    poll keep the distances at which they were written (within the time since the poll before). Waking a thread for each
-    message to note its arrival would disturb the loop more than it would tell.
+    Receive times are estimated from the times of writing (see `Arrivals`) and lie between the poll before and the poll
+    that took the message: waking a thread for each message to note its arrival would disturb the loop.
 
     Args:
         endpoints: what to read and write.
@@ -66,6 +66,7 @@ class Ros2Transport:
         self._writers: dict[str, tuple[Endpoint, Any, Any]] = {}
         self._matched = Matched(alive=False, subscribers=0)
         self._domain: int | None = None
+        self._arrivals: dict[int, Arrivals] = {}  # by the handle of the writer
         self._last_poll_ns = self._last_refresh_ns = 0
 
     def open(self) -> None:
@@ -159,31 +160,26 @@ class Ros2Transport:
     def poll(self) -> list[Received]:
         self._need_open()
         received: list[Received] = []
-        batches = 0
         for endpoint, reader in self._readers:
             samples = reader.take(endpoint.qos.depth)
             if samples:
-                batches += 1
                 received += self._received(endpoint, samples)
         self._last_poll_ns = time.monotonic_ns()
-        if batches > 1:
+        if len(received) > 1:
             received.sort(key=lambda message: message.receive_ns)
         return received
 
     def _received(self, endpoint: Endpoint, samples: list[Any]) -> list[Received]:
         now = time.monotonic_ns()
-        newest: dict[int, int] = {}
+        by_writer: dict[int, list[Any]] = {}
         for sample in samples:
-            info = sample.sample_info
-            newest[info.publication_handle] = max(
-                newest.get(info.publication_handle, 0), info.source_timestamp
-            )
+            if sample.sample_info.valid_data:
+                by_writer.setdefault(sample.sample_info.publication_handle, []).append(sample)
         received = []
-        for sample in samples:
-            info = sample.sample_info
-            if info.valid_data:
-                age = newest[info.publication_handle] - info.source_timestamp
-                when = max(now - age, self._last_poll_ns)
+        for writer, written in by_writer.items():
+            stamps = [sample.sample_info.source_timestamp for sample in written]
+            times = self._arrivals.setdefault(writer, Arrivals()).of(stamps, self._last_poll_ns, now)
+            for sample, when in zip(written, times, strict=True):
                 message = self.types.decode(sample.raw, endpoint.type)
                 received.append(Received(endpoint.channel, when, message, sample.raw))
         return received
@@ -281,7 +277,7 @@ class Ros2Transport:
 
     def close(self) -> None:
         participant, self._participant = self._participant, None
-        self._readers, self._writers = [], {}
+        self._readers, self._writers, self._arrivals = [], {}, {}
         self._matched = Matched(alive=False, subscribers=0)
         self._peers = self._nodes_writer = None
         if participant is not None:
