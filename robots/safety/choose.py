@@ -20,6 +20,7 @@ from dynrl.robots.safety.modes import (
 )
 from dynrl.robots.safety.position import PositionFilter
 from dynrl.robots.safety.tracking import EffortWindow
+from dynrl.robots.safety.workspace import GravityEffort
 
 if TYPE_CHECKING:
     from dynrl.policy.contract import Contract
@@ -57,7 +58,7 @@ def make_filter(robot: Robot, contract: Contract) -> CommandFilter:
             )
         rates = [robot.joints[place].effort_rate for place in order]
         rate = [e / EFFORT_RISE if r is None else r for r, e in zip(rates, limits.effort, strict=True)]
-        return EffortFilter(limits, np.array(rate), period)
+        return EffortFilter(limits, np.array(rate), period, GravityEffort(robot, contract.robot.joints))
     window = EffortWindow(robot.kp[order], robot.kd[order], limits.effort)
     return PositionFilter(limits, period, effort_window=window if window.useful else None)
 

@@ -28,6 +28,7 @@ class TrackingLeash:
     def __init__(self, distance: ArrayLike, duration: float, period: float) -> None:
         self._distance = np.asarray(distance, np.float64)
         self._ticks_allowed = int(np.floor(duration / period + 1e-9))
+        self._counting = False
         self._resize(0)
         self.target: Floats | None = None
 

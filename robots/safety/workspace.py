@@ -1,4 +1,4 @@
-"""The box that a body of the robot must not be commanded out of."""
+"""What the robot's MuJoCo model knows: the box that a body must not be commanded out of, and what carries the arm."""
 
 from __future__ import annotations
 
@@ -99,7 +99,39 @@ class WorkspaceCheck:
 
     def _collides(self) -> bool:
         self._mujoco.mj_collision(self._model, self._data)
-        return bool(self._data.ncon)
+        distances = self._data.contact.dist  # found within the margins of both bodies together
+        return bool((distances < self._margin).any())
+
+
+class GravityEffort:
+    """The efforts that carry an arm at rest, by the robot's MuJoCo model: gravity and springs, less what is
+    compensated.
+
+    Args:
+        robot: the robot; joints that are not in `joints` stay in its home pose.
+        joints: order of positions and efforts.
+
+    Raises:
+        ConfigError: the model cannot be loaded, or lacks a joint.
+    """
+
+    def __init__(self, robot: Robot, joints: Sequence[str]) -> None:
+        import mujoco
+
+        self._mujoco = mujoco
+        self._model = load_model(robot)
+        self._data = mujoco.MjData(self._model)
+        self._data.qpos[position_addresses(self._model, robot, robot.names)] = robot.home_position
+        self._addresses = position_addresses(self._model, robot, joints)
+        self._dofs = np.array([self._model.joint(name).dofadr[0] for name in joints], np.intp)
+
+    def __call__(self, position: Floats) -> Floats:
+        """Efforts float64[n] at positions float64[n]."""
+        data = self._data
+        data.qpos[self._addresses] = position
+        self._mujoco.mj_fwdPosition(self._model, data)
+        self._mujoco.mj_fwdVelocity(self._model, data)
+        return (data.qfrc_bias - data.qfrc_passive)[self._dofs]
 
 
 def load_model(robot: Robot) -> Any:

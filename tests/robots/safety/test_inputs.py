@@ -156,6 +156,10 @@ def test_the_order_of_joints_means_nothing(order: list[str]) -> None:
         ([2.4086, -0.9, 1.4], [0, 0, 0], False),  # 0.0087 beyond the limit is tolerance
         ([2.4088, -0.9, 1.4], [0, 0, 0], True),
         ([0.0, -0.9, -0.01], [0, 0, 0], True),
+        ([0.0, -2.0086, 1.4], [0, 0, 0], False),
+        ([0.0, -2.0088, 1.4], [0, 0, 0], True),
+        ([0.0, 0.6086, 1.4], [0, 0, 0], False),
+        ([0.0, 0.6088, 1.4], [0, 0, 0], True),
         ([0.0, -0.9, 1.4], [3.74, 0, 0], False),  # half as fast again as the limit of 2.5
         ([0.0, -0.9, 1.4], [3.76, 0, 0], True),
         ([0.0, -0.9, 1.4], [0, 0, -4.6], True),
@@ -220,6 +224,18 @@ def test_late_messages_are_dropped_and_do_not_hold(
     late = checks.check("joint_states", joint_state(stamp_ns=EPOCH + now - PERIOD), now + MS)
     assert late is not None and late.kind is FaultKind.CLOCK_JUMP and late.dropped and not late.holds
     assert checks.check("joint_states", joint_state(stamp_ns=EPOCH + now + PERIOD), now + PERIOD) is None
+
+
+def test_late_messages_now_and_then_are_no_new_clock(
+    checks: InputChecks, joint_state: Callable[..., Any]
+) -> None:
+    """However long it goes on: only stamps that stay behind without a good one between them are."""
+    now = feed(checks, joint_state)
+    for k in range(1, 40):
+        late = checks.check("joint_states", joint_state(stamp_ns=EPOCH), now + k * PERIOD - MS)
+        assert late is not None and late.dropped
+        good = joint_state(stamp_ns=EPOCH + now + k * PERIOD)
+        assert checks.check("joint_states", good, now + k * PERIOD) is None
 
 
 def test_a_clock_that_was_set_back_is_accepted_after_the_timeout(
@@ -396,3 +412,56 @@ def test_no_joints_at_all(types: Any, make_contract: Callable[..., Contract]) ->
     checks = InputChecks(robot, contract)
     assert checks.check("joint_states", types.new("sensor_msgs/msg/JointState"), 0) is None
     assert checks.stale(0) is None
+
+
+NAMES = ("arm_yaw", "arm_shoulder", "arm_elbow", "gripper", "Gelenk_ä", "")
+
+
+@given(
+    names=st.lists(st.sampled_from(NAMES), max_size=5),
+    numbers=st.lists(st.lists(st.floats(width=64), max_size=5), min_size=3, max_size=3),
+    stamps=st.lists(
+        st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1)), min_size=1, max_size=3
+    ),
+)
+def test_nothing_that_can_be_in_a_message_raises(
+    names: list[str], numbers: list[list[float]], stamps: list[tuple[int, int]]
+) -> None:
+    """Judged, never crashed; and what is accepted is complete, finite and possible."""
+    robot, types = Robot.load("arm"), message_types()
+    checks = InputChecks(robot, contract_of(robot))
+    for k, (seconds, nanoseconds) in enumerate(stamps):
+        stamp = types.new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
+        message = types.new(
+            "sensor_msgs/msg/JointState",
+            header=types.new("std_msgs/msg/Header", stamp=stamp),
+            name=names,
+            **dict(zip(("position", "velocity", "effort"), numbers, strict=True)),
+        )
+        fault = checks.check("joint_states", message, k * PERIOD)
+        if fault is None or not fault.dropped:
+            assert set(names) & set(robot.wire_names) and len(message.position) == len(names)
+            places = [names.index(wire) for wire in robot.wire_names if wire in names]
+            assert np.isfinite(message.position[places]).all()
+        if fault is not None:
+            assert str(fault).isascii()
+        checks.stale(k * PERIOD)
+
+
+def test_joint_names_may_be_anything_and_are_printed_escaped(
+    make_contract: Callable[..., Contract], types: Any
+) -> None:
+    arm = Robot.load("arm")
+    joints = (dataclasses.replace(arm.joints[0], wire="Gelenk_ä\n"), *arm.joints[1:])
+    robot = dataclasses.replace(arm, joints=joints)
+    checks = InputChecks(robot, make_contract(robot))
+
+    def message(names: list[str]) -> Any:
+        position = robot.position_to_wire(robot.home_position)[: len(names)]
+        return types.new(
+            "sensor_msgs/msg/JointState", name=names, position=position, velocity=np.zeros(len(names))
+        )
+
+    assert checks.check("joint_states", message(list(robot.wire_names)), 0) is None
+    fault = checks.check("joint_states", message(["arm_shoulder", "arm_elbow"]), PERIOD)
+    assert fault is not None and "'Gelenk_\\xe4\\n'" in fault.detail

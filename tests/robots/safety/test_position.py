@@ -1,5 +1,7 @@
 """The position filter: for any stream of targets whatever, its commands keep every limit."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -148,6 +150,23 @@ def test_a_step_takes_the_time_of_a_trapezoid(
     assert abs(ticks * period - expected) <= 2 * period
 
 
+def test_where_rounding_would_go_beyond_the_limit_it_does_not() -> None:
+    """At a distance of acceleration·dt²/2 the bound leads to the limit exactly, and now and then beyond."""
+    rng = np.random.default_rng(0)
+    count, dt = 20000, 0.3
+    lower, acceleration = rng.uniform(-3, -1, count), rng.uniform(10, 60, count)
+    limits = Limits.of(lower, -lower, 100.0, acceleration)
+    for side in (-1, 1):
+        edge, filter = side * limits.upper, PositionFilter(limits, dt)
+        start = edge - side * acceleration * dt**2 / 2
+        start = np.clip(start, limits.lower, limits.upper)
+        filter.start(start)
+        command = filter(np.full(count, side * 1e6))
+        unclipped = start + filter.velocity * dt
+        assert np.sum(side * (unclipped - edge) > 0) > 100, "the case is there"
+        assert np.all(side * command <= limits.upper)
+
+
 def test_holds_at_once_where_the_target_is_not_a_number() -> None:
     """The bad joint brakes, the others move on."""
     filter = PositionFilter(Limits.of([-1.0] * 2, [1.0] * 2, 1.0, 2.0), 0.1)
@@ -228,6 +247,28 @@ def test_out_is_written_and_the_state_is_not_shared() -> None:
     assert filter(np.array([1.0]), out=out) is out
     out[...] = 99.0
     assert filter.command[0] < 0.01
+
+
+@pytest.mark.parametrize("desired", [0.5, np.nan])
+def test_no_call_allocates(desired: float) -> None:
+    """1000 joints are 8 kB per array; NumPy reports every one that it makes."""
+    filter = PositionFilter(Limits.of(-np.ones(1000), np.ones(1000), 1.0, 10.0), 0.01)
+    filter.start(np.zeros(1000))
+    target, out = np.full(1000, desired), np.empty(1000)
+    calls = (lambda: filter(target, out=out), lambda: filter.hold(out=out), filter.undo)
+    for call in calls:
+        call()
+    tracemalloc.start()
+    try:
+        for call in calls:
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            call()
+            assert tracemalloc.get_traced_memory()[1] - before < 2000
+        assert filter(target) is not out
+        assert tracemalloc.get_traced_memory()[1] - before > 8000, "without `out` there is one"
+    finally:
+        tracemalloc.stop()
 
 
 def test_jerk_is_refused_in_words() -> None:

@@ -1,6 +1,7 @@
 """The box that the tool must not be commanded out of, against the closed form of the arm."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from dynrl.errors import ConfigError
 from dynrl.policy.contract import Workspace
 from dynrl.robots.description import Robot
 from dynrl.robots.safety import WorkspaceCheck
+from dynrl.robots.safety.workspace import GravityEffort
 
 BOX = ((0.1, -0.4, 0.0), (0.5, 0.4, 0.6))
 
@@ -95,3 +97,50 @@ def test_what_is_no_number_is_outside(check: WorkspaceCheck) -> None:
 def test_mistakes_are_named(arm: Robot, workspace: Workspace, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         WorkspaceCheck(arm, workspace, arm.names)
+
+
+@given(st.tuples(st.floats(-2.4, 2.4), st.floats(-2.0, 0.6), st.floats(0.0, 2.4)))
+def test_what_carries_the_arm_is_its_weight(angles: tuple[float, float, float]) -> None:
+    """By hand from masses and lengths; positive angles turn downwards, so the torques that carry are negative."""
+    yaw, shoulder, elbow = angles
+    forearm = 0.5 * 9.81 * 0.12 * np.cos(shoulder + elbow)
+    upper = 9.81 * (0.9 * 0.15 + 0.5 * 0.3) * np.cos(shoulder) + forearm
+    np.testing.assert_allclose(
+        gravity()(np.array([elbow, yaw, shoulder])), [-forearm, 0.0, -upper], atol=1e-9
+    )
+
+
+@functools.lru_cache
+def gravity() -> GravityEffort:
+    return GravityEffort(Robot.load("arm"), ("elbow", "yaw", "shoulder"))
+
+
+def test_bodies_that_come_too_near_count_as_outside(tmp_path: Path) -> None:
+    """Two spheres of 5 cm radius on sliders, 30 cm apart at zero; a margin of 2 cm."""
+    (tmp_path / "model.xml").write_text(
+        """<mujoco><worldbody><body name="base_link">
+        <body name="left" pos="0 0 0"><joint name="a" type="slide" axis="1 0 0"/><geom size="0.05"/></body>
+        <body name="right" pos="0.3 0 0"><joint name="b" type="slide" axis="1 0 0"/><geom size="0.05"/></body>
+        </body></worldbody></mujoco>"""
+    )
+    (tmp_path / "robot.yaml").write_text(
+        """name: rails
+model: model.xml
+joints:
+  - {name: a, kind: prismatic, position: [-1.0, 1.0], velocity: 1.0, acceleration: 1.0}
+  - {name: b, kind: prismatic, position: [-1.0, 1.0], velocity: 1.0, acceleration: 1.0}
+sources: {joint_states: {topic: j, type: sensor_msgs/msg/JointState, rate: 100}}
+command: {topic: c, type: sensor_msgs/msg/JointState}
+rates: {min: 1, max: 100}
+"""
+    )
+    robot = Robot.load(tmp_path)
+    box = Workspace("base_link", "left", ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)))
+    careful, careless = (
+        WorkspaceCheck(robot, box, ("a", "b"), margin=0.02),
+        WorkspaceCheck(robot, box, ("a", "b")),
+    )
+    for gap, clear in ((0.021, True), (0.019, False), (-0.01, False)):
+        q = np.array([0.2 - gap, 0.0])
+        assert careful.inside(q) == clear
+        assert careless.inside(q), "off unless asked for"
