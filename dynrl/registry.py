@@ -145,6 +145,7 @@ BENCHMARKS: dict[str, Entry] = _table(
     Entry(
         "rtb", "dynrl.agents.auctions.bench:figures", "published clicks, planning, replay and ingestion speed"
     ),
+    Entry("deploy", "dynrl.robots.bench:figures", "control loop, safety, wire and recordings of deployments"),
 )
 
 _GROUPS = {"dynrl.envs": ENVS, "dynrl.agents": AGENTS, "dynrl.experiments": EXPERIMENTS}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +18,21 @@ from dynrl.policy import ObservationTerm
 from dynrl.robots.clocks import MonotonicClock, VirtualClock
 from dynrl.robots.deployment import Deployment
 from dynrl.robots.description import Command, Joint, Rates, Robot, Source
+from dynrl.robots.latency import ABSENT, FIELDS
 from dynrl.robots.loop import Pacer, Scheduling, real_time
 from dynrl.robots.messages import message_types
+from dynrl.robots.safety import Limits, PositionFilter
 from dynrl.robots.sample import sample_bundle
 from dynrl.robots.settings import DeploymentConfig
-from dynrl.robots.states import State
+from dynrl.robots.states import Event, State
 from dynrl.robots.transports import TransportOptions, deployer_endpoints, twin_endpoints
 from dynrl.robots.transports.sim import SimNetwork
 
 SECOND = 1_000_000_000
 JOINTS, OBSERVATION, HIDDEN = 12, 48, 256
 TICK_P50, TICK_P99, TICK_RATIO = 150.0, 400.0, 12.0
+END_TO_END = 500.0
+FILTER_RELATIVE = 1e-9
 LATENESS_FIFO, LATENESS_FIFO_MAX, LATENESS_NORMAL = 100.0, 1000.0, 500.0
 
 
@@ -198,13 +206,170 @@ def _bare_network(deployment: Deployment, count: int) -> np.ndarray:
 
 
 def wire_figures(quick: bool) -> Iterator[Figure]:
-    """Through DDS on this machine."""
-    return iter(())
+    """Through DDS on this machine: a round trip, and a deployment with its twin in another process."""
+    from dynrl.robots.transports.measure import round_trip_figures
+
+    yield from round_trip_figures(quick)
+    yield _end_to_end_figure(5.0 if quick else 20.0)
+
+
+def _end_to_end_figure(seconds: float) -> Figure:
+    from dynrl.robots.command_line import Link, twin_process
+    from dynrl.robots.transports.ros2 import Ros2Transport
+
+    robot = Robot.load("arm")
+    link = Link(transport="ros2", domain=random.randint(1, 101))
+    options, types = link.options(0.02), message_types()
+    config = DeploymentConfig(ramp=0.2, patience=60.0)
+    with twin_process(robot, link, (), 0):
+        transport = Ros2Transport(deployer_endpoints(robot, options), options, types)
+        deployment = Deployment(
+            sample_bundle(robot), robot, transport, config, types=types, log=_quiet, name="ros2"
+        )
+        report = deployment.run(seconds)
+    ticks = deployment.latency.recent()
+    whole, age = ticks[:, FIELDS.index("end_to_end")], ticks[:, FIELDS.index("observation_age")]
+    spent = (whole - age)[whole != ABSENT] / 1000
+    half, most = np.percentile(spent, [50, 99])
+    measured = f"p50 {half:.0f}, p99 {most:.0f} µs, {report.overruns} overruns in {report.ticks} ticks"
+    return Figure(
+        "observation used to command on DDS, arm at 50 Hz",
+        "p50 <= 500 µs",
+        measured,
+        bool(half <= END_TO_END),
+        _load(),
+    )
 
 
 def safety_figures(quick: bool) -> Iterator[Figure]:
-    """Bars that are counts."""
-    return iter(())
+    """Bars that are counts: streams, faults, emergency stops and replays, in virtual time."""
+    yield _filter_figure(10_000, 50 if quick else 400)
+    yield _fault_figure()
+    yield _estop_figure(40 if quick else 200)
+    yield _replay_figure(10.0 if quick else 60.0)
+
+
+def _filter_figure(streams: int, ticks: int) -> Figure:
+    """Noise, steps, infinities and NaN into the position filter, from random starts."""
+    limits = Limits.of([-1.0, -0.3, 0.0], [1.0, 0.2, 2.5], [2.0, 0.5, 9.0], [5.0, 20.0, 40.0])
+    rng = np.random.default_rng(0)
+    dt = 0.01
+    keep = PositionFilter(limits, dt, (streams, 3))
+    before = rng.uniform(limits.lower, limits.upper, (streams, 3))
+    keep.start(before)
+    speed = np.zeros((streams, 3))
+    worst = np.zeros(3)
+    for _ in range(ticks):
+        desired = rng.normal(0, 10, (streams, 3)) * 10.0 ** rng.integers(-2, 6, (streams, 3))
+        desired[rng.random((streams, 3)) < 0.1] = rng.choice([np.nan, np.inf, -np.inf])
+        command = keep(desired)
+        velocity = (command - before) / dt
+        outside = np.maximum(limits.lower - command, command - limits.upper).max()
+        fast = (np.abs(velocity) / limits.velocity).max() - 1
+        hard = (np.abs(velocity - speed) / (limits.acceleration * dt)).max() - 1
+        worst = np.maximum(worst, [outside, fast, hard])
+        before, speed = command.copy(), velocity
+    passed = worst[0] <= 0 and worst[1:].max() <= FILTER_RELATIVE
+    measured = f"position {worst[0]:.1g} rad, velocity {worst[1]:.1g}, acceleration {worst[2]:.1g} above"
+    return Figure(
+        f"position filter, {streams} adversarial streams", "0; relative 1e-9", measured, bool(passed)
+    )
+
+
+def _fault_figure() -> Figure:
+    """Every fault on the robot's messages: is the deployment where it should be, and was any limit broken?"""
+    from dynrl.robots.twin import KINDS
+
+    kinds = [
+        kind
+        for kind, spec in KINDS.items()
+        if spec.directions[0] in ("state", "deployer") and kind != "disconnect"
+    ]
+    held = broken = 0
+    for kind in kinds:
+        with _twin_world(faults=(f"{kind}@2:0.5",)) as (deployment, node, _):
+            _run_until(deployment, 4.0)
+            held += deployment.controller.machine.state is State.HOLDING
+            broken += len(node.violations)
+    measured = f"{broken} limits broken, {held} of {len(kinds)} faults held"
+    return Figure(
+        f"{len(kinds)} faults in virtual time, judged by the twin", "0 limits broken", measured, broken == 0
+    )
+
+
+def _estop_figure(count: int) -> Figure:
+    rng = np.random.default_rng(1)
+    slowest, stopped = 0.0, 0
+    with _twin_world() as (deployment, node, operator):
+        machine, clock, types = deployment.controller.machine, deployment.clock, message_types()
+        for _ in range(count):
+            put = deployment.surface.put
+            put("bench", Event.ACTIVATE)
+            for _ in range(int(rng.integers(2, 60))):
+                deployment.step()
+            clock.wait_until(clock.now_ns() + int(rng.integers(0, deployment.period_ns)))
+            asked = clock.now_ns()
+            operator.publish("estop", types.new("std_msgs/msg/Bool", data=True))
+            for _ in range(20):
+                deployment.step()
+            if machine.state is State.ESTOP:
+                stopped += 1
+                slowest = max(slowest, (machine.since_ns - asked) / deployment.period_ns)
+            operator.publish("estop", types.new("std_msgs/msg/Bool", data=False))
+            put("bench", Event.RESET)
+            for _ in range(20):
+                deployment.step()
+        broken = len(node.violations)
+    measured = f"{stopped} stopped within {slowest:.2f} periods, {broken} limits broken"
+    passed = stopped == count and slowest <= 2 and not broken
+    return Figure(f"emergency stop at {count} random times", "all within 2 periods", measured, passed)
+
+
+def _replay_figure(seconds: float) -> Figure:
+    from dynrl.robots.replay import replay
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        with _twin_world(faults=("jitter@1:5", "stale@4:0.3"), record=path) as (deployment, _, _):
+            _run_until(deployment, seconds)
+            deployment.surface.put("bench", Event.SHUTDOWN)
+            _run_until(deployment, seconds + 1.0)
+        deployment.finish()
+        result = replay(path, deployment.bundle, deployment.robot)
+    measured = f"{result.commands - result.different} of {result.commands}"
+    return Figure("record, then replay", "every command equal, bit for bit", measured, result.same)
+
+
+@contextlib.contextmanager
+def _twin_world(
+    faults: tuple[str, ...] = (), record: Path | None = None
+) -> Iterator[tuple[Deployment, Any, Any]]:
+    """(a configured deployment, its twin as the judge, an operator), in virtual time."""
+    from dynrl.robots.transports import operator_endpoints
+    from dynrl.robots.twin import NodeOptions, Twin, TwinNode, schedule
+
+    robot, clock, types, options = Robot.load("arm"), VirtualClock(), message_types(), TransportOptions()
+    network, planned = SimNetwork(clock, types), schedule(faults)
+    theirs = twin_endpoints(robot, options)
+    limits = NodeOptions(hardware_limits=True, command_period=0.02, shuffle_joints=True)
+    node = TwinNode(Twin(robot), network.join(theirs), clock, types, planned, limits, theirs, network.join)
+    node.start()
+    operator = network.join(operator_endpoints(robot, options))
+    operator.open()
+    config = DeploymentConfig(ramp=0.5, patience=1e9, record=record, image=False)
+    ours = network.join(deployer_endpoints(robot, options))
+    bundle = sample_bundle(robot)
+    deployment = Deployment(bundle, robot, ours, config, clock=clock, types=types, faults=planned, log=_quiet)
+    with deployment.running():
+        yield deployment, node, operator
+    operator.close()
+    node.stop()
+
+
+def _run_until(deployment: Deployment, seconds: float) -> None:
+    end = SECOND + round(seconds * SECOND)
+    while deployment.clock.now_ns() < end and deployment.controller.machine.state is not State.FINALIZED:
+        deployment.step()
 
 
 def _words(granted: Scheduling) -> str:
@@ -212,8 +377,6 @@ def _words(granted: Scheduling) -> str:
 
 
 def _load() -> str:
-    import os
-
     return f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores"
 
 

@@ -34,7 +34,6 @@ from dynrl.robots.transports.base import TransportOptions, deployer_endpoints, p
 
 DONE, NOT_WELL, USER_ERROR = 0, 1, 2
 TWIN_START, TWIN_STOP = 60.0, 10.0
-ROSBRIDGE_SHORTEST = 0.02
 
 
 def _optional(metavar: str, text: str) -> Any:
@@ -147,7 +146,6 @@ def deploy(
         Path | None, _optional("FOLDER", "record messages, write report and picture there")
     ] = None,
     replay: Annotated[Path | None, _optional("FOLDER", "replay a recording and compare the commands")] = None,
-    recover: Annotated[Path | None, _optional("FOLDER", "rewrite the index of a damaged recording")] = None,
     wait: Annotated[bool, arg(help="stay inactive until somebody activates")] = False,
     ramp: Annotated[float, arg(help="seconds of blending in after an activation")] = 2.0,
     auto_resume: Annotated[bool, arg(help="go on by itself when a recoverable fault is over")] = False,
@@ -193,8 +191,6 @@ def deploy(
             print(contract_page(loaded.contract, warnings, None if described is None else described.name))
             return DONE
         assert described is not None
-        if recover is not None:
-            return _recover(recover)
         if replay is not None:
             return _replay(replay, loaded, described)
         config = DeploymentConfig(
@@ -303,13 +299,15 @@ def _deploy(
     seed: int,
 ) -> int:
     from dynrl.robots.deployment import Deployment, to_stderr
+    from dynrl.robots.transports.rosbridge import SHORTEST_PERIOD
     from dynrl.robots.twin import schedule
 
     period = bundle.contract.control.period
     types = link.types()
     planned = schedule(faults)
-    if link.transport == "rosbridge" and period < ROSBRIDGE_SHORTEST:
-        to_stderr(f"warning: rosbridge is for periods of 20 ms and more, this policy has {period * 1e3:g} ms")
+    if link.transport == "rosbridge" and period < SHORTEST_PERIOD:
+        shortest = f"periods of {SHORTEST_PERIOD * 1e3:g} ms and more"
+        to_stderr(f"warning: rosbridge is for {shortest}, this policy has {period * 1e3:g} ms")
     if link.transport == "sim" and duration is None and not realtime:
         raise ConfigError(
             "--transport sim runs as fast as it can: say how long with --duration, or --realtime"
@@ -350,7 +348,7 @@ def _peer(
     options = link.options(period)
     ours = deployer_endpoints(robot, options)
     if link.transport != "sim":
-        with _twin_process(robot, link, faults, seed) if twin else contextlib.nullcontext():
+        with twin_process(robot, link, faults, seed) if twin else contextlib.nullcontext():
             yield make_transport(link.transport, ours, options, types), None
         return
     from dynrl.robots.transports.sim import SimNetwork
@@ -399,7 +397,7 @@ def _twin_node(
 
 
 @contextlib.contextmanager
-def _twin_process(robot: Robot, link: Link, faults: tuple[str, ...], seed: int) -> Iterator[None]:
+def twin_process(robot: Robot, link: Link, faults: tuple[str, ...], seed: int) -> Iterator[None]:
     """`dynrl twin` in another process, up and running."""
     words = [sys.executable, "-m", "dynrl.cli", "twin", robot.name, *link.arguments(), "--seed", str(seed)]
     for fault in faults:
@@ -449,11 +447,3 @@ def _replay(folder: Path, bundle: PolicyBundle, robot: Robot) -> int:
         f"{result.detail}"
     )
     return NOT_WELL
-
-
-def _recover(folder: Path) -> int:
-    from dynrl.robots.recovery import recover
-
-    kept = recover(folder)
-    print(f"{folder}: {kept} messages kept; the bag can be read again")
-    return DONE

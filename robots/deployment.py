@@ -159,7 +159,8 @@ class Deployment:
         out = self.controller.tick(given)
         if not self.config.shadow or out.command is None:
             self._check_urgent(out)
-        publish_ns, written_ns, stamp_ns, message = self._publish(out)
+        stamp_ns = tick.deadline_ns + self._wall_offset
+        publish_ns, written_ns, message = self._publish(out, stamp_ns)
         self._announce(out)
         self._account(tick, given, out, publish_ns, written_ns)
         if self._journal is not None:
@@ -267,16 +268,15 @@ class Deployment:
         silent = tuple(name for name in self.controller.sources.required if publishers.get(name, 1) == 0)
         return Peers(matched.alive, matched.subscribers, silent, tuple(matched.other_writers))
 
-    def _publish(self, out: TickOutput) -> tuple[int, int, int, Any]:
-        """(ns it took, when it was done, wall stamp, message)"""
-        stamp_ns = self.clock.now_ns() + self._wall_offset
+    def _publish(self, out: TickOutput, stamp_ns: int) -> tuple[int, int, Any]:
+        """(ns it took, when it was done, the message); the stamp is the deadline's, so that gaps can be told exactly."""
         if out.command is None:
-            return ABSENT, ABSENT, stamp_ns, None
+            return ABSENT, ABSENT, None
         started = time.monotonic_ns()
         message = self._encoder(out.command, stamp_ns)
         self.transport.publish(self._channel, message)
         self._commands += 1
-        return time.monotonic_ns() - started, self.clock.now_ns(), stamp_ns, message
+        return time.monotonic_ns() - started, self.clock.now_ns(), message
 
     def _check_urgent(self, out: TickOutput) -> None:
         """A second request to end: this tick's command is the last one."""
