@@ -269,7 +269,7 @@ class Deployment:
         return Peers(matched.alive, matched.subscribers, silent, tuple(matched.other_writers))
 
     def _publish(self, out: TickOutput, stamp_ns: int) -> tuple[int, int, Any]:
-        """(ns it took, when it was done, the message); the stamp is the deadline's, so that gaps can be told exactly."""
+        """(ns it took, when it was done, the message); stamped with the deadline, so that gaps are exact."""
         if out.command is None:
             return ABSENT, ABSENT, None
         started = time.monotonic_ns()
