@@ -66,9 +66,13 @@ class Session:
 @pytest.fixture
 def make_session() -> Callable[..., Session]:
     def make(
-        faults: tuple[str, ...] = (), robot: str = "arm", settings: TwinSettings | None = None, **options: Any
+        faults: tuple[str, ...] = (),
+        robot: str | Robot = "arm",
+        settings: TwinSettings | None = None,
+        **options: Any,
     ) -> Session:
-        description, types, clock = Robot.load(robot), message_types(), VirtualClock()
+        description = Robot.load(robot) if isinstance(robot, str) else robot
+        types, clock = message_types(), VirtualClock()
         network = SimNetwork(clock, types)
         endpoints = twin_endpoints(description, TransportOptions())
         peer = network.join(deployer_endpoints(description, TransportOptions()))

@@ -207,10 +207,8 @@ class Line:
 
     def __init__(self, fault: str, robot: Any, clock: Any, seed: int = 0) -> None:
         self.types, self.clock = message_types(), clock
-        deployer, twin = (
-            deployer_endpoints(robot, TransportOptions()),
-            twin_endpoints(robot, TransportOptions()),
-        )
+        options = TransportOptions(use_sim_time=True)
+        deployer, twin = deployer_endpoints(robot, options), twin_endpoints(robot, options)
         self.peer, inner = SimTransport.pair(deployer, twin, clock, self.types)
         self.faulty = FaultyTransport(inner, FaultSchedule((parse_fault(fault),)), clock, seed)
         self.peer.open()
@@ -279,6 +277,19 @@ def test_freeze_repeats_the_last_message_before_it(line: Callable[..., Line]) ->
 
 def test_clock_pause_keeps_the_stamp_and_not_the_data(line: Callable[..., Line]) -> None:
     assert [k for _, k in line("clock_pause@0.02:0.03").send(7)] == [0, 1, 2, 2, 2, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"), [("clock_back@0,s=2", 3), ("clock_forward@0,s=2", 7), ("stale@0", 5)]
+)
+def test_the_clock_topic_is_wrong_only_with_the_clock(
+    line: Callable[..., Line], fault: str, expected: int
+) -> None:
+    session = line(fault)
+    time = session.types.new("builtin_interfaces/msg/Time", sec=5)
+    session.faulty.publish("clock", session.types.new("rosgraph_msgs/msg/Clock", clock=time))
+    (received,) = session.peer.poll()
+    assert received.source == "clock" and received.message.clock.sec == expected
 
 
 def test_disconnect_goes_and_comes_back(line: Callable[..., Line]) -> None:
