@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from dynrl.bench import Figure
 from dynrl.errors import RunError
 from dynrl.robots.messages import message_types
 from dynrl.robots.transports.base import Endpoint, Endpoints, TransportOptions
-from dynrl.robots.transports.discovery import SAFE_DOMAIN, discovery
+from dynrl.robots.transports.discovery import SAFE_DOMAIN, discovery, ports
 from dynrl.robots.transports.qos import PROFILES
 from dynrl.robots.transports.ros2 import Ros2Transport
 
@@ -55,7 +56,7 @@ def round_trip_figures(quick: bool) -> Iterator[Figure]:
         RunError: the second process does not answer.
     """
     # A domain each: one process has one configuration per domain, and the bare script sets its own.
-    one, other = random.sample(range(1, SAFE_DOMAIN + 1), 2)
+    one, other = free_domains(2)
     peer: list[list[float]] = []
     measured: list[list[float]] = []
     with conversation("bare", one) as bare, conversation("dynrl", other) as ours:
@@ -70,6 +71,27 @@ def round_trip_figures(quick: bool) -> Iterator[Figure]:
         passed=ratio <= BAR,
         peer=f"bare CycloneDDS: {_spread(peer)}",
     )
+
+
+def free_domains(count: int) -> list[int]:
+    """Random DDS domains that no process of this machine is in.
+
+    Raises:
+        RunError: there are not so many.
+    """
+    free: list[int] = []
+    for domain in random.sample(range(1, SAFE_DOMAIN + 1), SAFE_DOMAIN):
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(
+                    ("0.0.0.0", ports(domain).start + 10)
+                )  # where the first process of a domain listens
+            except OSError:
+                continue
+        free.append(domain)
+        if len(free) == count:
+            return free
+    raise RunError(f"only {len(free)} of the DDS domains 1 to {SAFE_DOMAIN} are not in use")
 
 
 def _spread(seconds: list[list[float]]) -> str:

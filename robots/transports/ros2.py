@@ -20,6 +20,7 @@ from dynrl.robots.transports.base import (
     TransportOptions,
 )
 from dynrl.robots.transports.confinement import confine
+from dynrl.robots.transports.cyclone_log import CycloneLog
 from dynrl.robots.transports.dds_peers import NODES_QOS, NODES_TOPIC, NODES_TYPE, Peers, announcement
 from dynrl.robots.transports.discovery import PROCESSES, Discovery, discovery, ports
 from dynrl.robots.transports.security import check_plain, enclave_properties
@@ -33,6 +34,7 @@ class _OpenDomain:
 
     config: str
     entity: Any
+    log: CycloneLog
     users: int = 0
 
 
@@ -65,7 +67,7 @@ class Ros2Transport:
         self._readers: list[tuple[Endpoint, Any]] = []
         self._writers: dict[str, tuple[Endpoint, Any, Any]] = {}
         self._matched = Matched(alive=False, subscribers=0)
-        self._domain: int | None = None
+        self._domain = -1  # none
         self._arrivals: dict[int, Arrivals] = {}  # by the handle of the writer
         self._last_poll_ns = self._last_refresh_ns = 0
 
@@ -209,6 +211,7 @@ class Ros2Transport:
         if self._participant is not None and now - self._last_refresh_ns >= REFRESH_NS:
             self._last_refresh_ns = now
             self._peers.refresh()
+            _domains[self._domain].log.refresh()
             self._matched = self._look_around()
         return self._matched
 
@@ -227,7 +230,7 @@ class Ros2Transport:
             other_writers=self._writing(command[0].topic) if command else (),
             other_resetters=resetters if len(resetters) > 1 else (),
             incompatible=tuple(dict.fromkeys(self._obstacles())),
-            notices=self._notices,
+            notices=self._notices + _domains[self._domain].log.notices,
         )
 
     def _writing(self, topic: str) -> tuple[str, ...]:
@@ -282,8 +285,8 @@ class Ros2Transport:
         self._peers = self._nodes_writer = None
         if participant is not None:
             _delete(participant)
-        domain, self._domain = self._domain, None
-        if domain is not None:
+        domain, self._domain = self._domain, -1
+        if domain in _domains:
             _release(domain)
 
     def _need_open(self) -> None:
@@ -297,12 +300,15 @@ def _acquire(setup: Discovery) -> None:
 
     known = _domains.get(setup.domain)
     if known is None:
+        log = CycloneLog()
         try:
-            known = _domains[setup.domain] = _OpenDomain(setup.config, Domain(setup.domain, setup.config))
+            entity = Domain(setup.domain, f"{log.config},{setup.config}")
         except DDSException as error:
+            log.close()
             raise TransportError(
                 f"DDS domain {setup.domain} cannot be set up ({error}); its configuration is {setup.config}"
             ) from error
+        known = _domains[setup.domain] = _OpenDomain(setup.config, entity, log)
     elif known.config != setup.config:
         raise TransportError(
             f"DDS domain {setup.domain} is open in this process with another configuration, and has one per process: "
@@ -317,6 +323,7 @@ def _release(domain: int) -> None:
     if known.users == 0:
         del _domains[domain]
         _delete(known.entity)
+        known.log.close()
 
 
 def _delete(entity: Any) -> None:

@@ -10,13 +10,18 @@ import pytest
 
 @pytest.fixture
 def eventually() -> Callable[..., None]:
-    """A function that waits until a condition holds, and fails the test after `seconds`."""
+    """A function that waits until a condition holds; after `seconds` it fails the test and shows what `show` returns."""
 
-    def wait(condition: Callable[[], object], seconds: float = 20.0, what: str = "") -> None:
+    def wait(
+        condition: Callable[[], object],
+        seconds: float = 20.0,
+        what: str = "the condition holds",
+        show: Callable[[], object] = lambda: "",
+    ) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                pytest.fail(f"not within {seconds} s: {what or condition}")
+                pytest.fail(f"not within {seconds} s: {what} {show()}")
             time.sleep(0.002)
 
     return wait
@@ -32,15 +37,23 @@ def free_port() -> int:
 
 @pytest.fixture
 def domain() -> Iterator[int]:
-    """A DDS domain that no other test uses at the same time: whoever holds its lock port has it."""
+    """A DDS domain that nobody else uses: no test, since one test at a time holds its lock port, and no program, since
+    the ports of its first participant are free."""
     for candidate in random.sample(range(1, 102), 101):
-        lock = socket.socket()
-        try:
-            lock.bind(("127.0.0.1", 31000 + candidate))
-        except OSError:
-            lock.close()
-            continue
-        with lock:
-            yield candidate
-        return
+        with socket.socket() as lock:
+            if not _binds(lock, 31000 + candidate):
+                continue
+            with socket.socket(type=socket.SOCK_DGRAM) as first:
+                free = _binds(first, 7400 + 250 * candidate + 10)
+            if free:
+                yield candidate
+                return
     pytest.fail("every DDS domain from 1 to 101 is in use")
+
+
+def _binds(probe: socket.socket, port: int) -> bool:
+    try:
+        probe.bind(("0.0.0.0", port))
+    except OSError:
+        return False
+    return True

@@ -21,6 +21,7 @@ import pytest
 from dynrl.robots.description import Robot
 from dynrl.robots.messages import MessageTypes
 from dynrl.robots.transports import Endpoint, Endpoints, Qos, TransportOptions, deployer_endpoints
+from dynrl.robots.transports.cyclone_log import TYPE_INFORMATION
 from dynrl.robots.transports.ros2 import Ros2Transport
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ def program() -> Path:
         folder.mkdir(parents=True)
         idl = _run([sys.executable, str(SOURCES / "generate_idl.py"), "sensor_msgs/msg/JointState"])
         (folder / "JointState.idl").write_text(idl)
-        _run(["fastddsgen", "-replace", "JointState.idl"], folder)
+        _run(["fastddsgen", "-replace", "-typeobject", "JointState.idl"], folder)
         generated = [path.name for path in folder.glob("*.cxx")]
         command = ["g++", "-std=c++17", "-O1", f"-I{folder}", "-o", "unfinished", *generated]
         _run([*command, str(SOURCES / "peer.cpp"), "-lfastrtps", "-lfastcdr"], folder)
@@ -71,9 +72,9 @@ def _run(command: list[str], folder: Path | None = None) -> str:
 class FastDds:
     """The running peer."""
 
-    def __init__(self, program: Path, domain: int, reliability: str) -> None:
+    def __init__(self, program: Path, domain: int, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [str(program), str(domain), reliability], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [str(program), str(domain), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._queue: queue.Queue[str] = queue.Queue()
         self.lines: list[str] = []
@@ -206,3 +207,20 @@ def test_incompatible_reliability_is_said_by_both_vendors(
         finally:
             peer.kill()
             ours.close()
+
+
+def test_a_peer_that_announces_type_information_is_explained(
+    program: Path, robot: Robot, types: MessageTypes, domain: int, eventually: Eventually
+) -> None:
+    """CycloneDDS drops such a peer whole, and tells nobody but its log."""
+    options = TransportOptions(domain=domain)
+    deployer = Ros2Transport(deployer_endpoints(robot, options), options, types)
+    deployer.open()
+    peer = FastDds(program, domain, "reliable", "announce")
+    try:
+        eventually(lambda: TYPE_INFORMATION in deployer.matched().notices, 30.0)
+        assert deployer.matched().publishers["joint_states"] == 0
+        assert deployer.matched().subscribers == 0
+    finally:
+        peer.kill()
+        deployer.close()

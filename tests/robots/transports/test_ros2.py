@@ -148,7 +148,7 @@ def test_nodes_know_each_other_by_name(
             replace(options, node="rival", namespace="lab", remap={"/lab/joint_commands": "/joint_commands"}),
         )
     )
-    eventually(lambda: deployer.matched().other_writers == ("node /lab/rival",))
+    eventually(lambda: deployer.matched().other_writers == ("node /lab/rival",), show=deployer.matched)
 
 
 @pytest.mark.parametrize("distro", ["humble", "iron", "lyrical"])
@@ -163,7 +163,7 @@ def test_our_announcement_is_of_the_distribution(
     one.open()
     two.open()
     try:
-        eventually(lambda: one.matched().other_writers == ("node /rival",))
+        eventually(lambda: one.matched().other_writers == ("node /rival",), show=one.matched)
     finally:
         one.close()
         two.close()

@@ -1,9 +1,9 @@
 // A Fast DDS participant that speaks ROS 2's joint states: the second vendor in the tests.
 //
-// Usage: peer DOMAIN reliable|best_effort
-// It listens to rt/joint_commands and writes to rt/joint_states, both with the reliability given. Standard input: one
-// message a line, "name=position name=position ..."; standard output: "command name=position ...", "readers N",
-// "writers N", "incompatible POLICY".
+// Usage: peer DOMAIN reliable|best_effort [announce]
+// It listens to rt/joint_commands and writes to rt/joint_states, both with the reliability given. With `announce` it sends
+// type information, which ROS on Fast DDS does not. Standard input: one message a line, "name=position name=position
+// ..."; standard output: "command name=position ...", "readers N", "writers N", "incompatible POLICY".
 
 #include <cstdio>
 #include <cstdlib>
@@ -28,6 +28,7 @@
 #include <fastrtps/utils/IPLocator.h>
 
 #include "JointStatePubSubTypes.h"
+#include "JointStateTypeObject.h"
 
 using namespace eprosima::fastdds::dds;
 using eprosima::fastdds::rtps::UDPv4TransportDescriptor;
@@ -113,7 +114,7 @@ JointState parsed(const std::string& line) {
 
 }  // namespace
 
-int main(int, char** arguments) {
+int main(int count, char** arguments) {
     const auto domain = static_cast<std::uint32_t>(std::atoi(arguments[1]));
     const auto reliability = std::string(arguments[2]) == "reliable" ? RELIABLE_RELIABILITY_QOS : BEST_EFFORT_RELIABILITY_QOS;
     DomainParticipant* participant =
@@ -123,8 +124,12 @@ int main(int, char** arguments) {
         return 1;
     }
     TypeSupport type(new JointStateType());
-    type->auto_fill_type_object(false);
-    type->auto_fill_type_information(false);
+    const bool announce = count > 3 && std::string(arguments[3]) == "announce";
+    if (announce) {
+        registerJointStateTypes();
+    }
+    type->auto_fill_type_object(announce);
+    type->auto_fill_type_information(announce);
     type.register_type(participant);
     Topic* commands = participant->create_topic("rt/joint_commands", type.get_type_name(), TOPIC_QOS_DEFAULT);
     Topic* states = participant->create_topic("rt/joint_states", type.get_type_name(), TOPIC_QOS_DEFAULT);
