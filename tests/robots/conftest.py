@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def eventually() -> Callable[..., None]:
-    """A function that waits until a condition holds; after `seconds` it fails the test and shows what `show` returns."""
+    """A function that waits until a condition holds; after `seconds` it fails the test and shows what `show` gives."""
 
     def wait(
         condition: Callable[[], object],
