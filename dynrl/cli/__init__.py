@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": Command("evaluate:evaluate", "Play fresh episodes with what a run has trained"),
     "plot": Command("plot:plot", "Draw the learning curves of runs with confidence bands"),
     "export": Command("export:export", "Write what a run has trained as a policy that runs elsewhere"),
+    "import": Command("import_policy:import_policy", "Make a policy bundle of a policy in another format"),
     "deploy": Command("dynrl.robots.command_line:deploy", "Run a policy bundle on a robot or on its twin"),
     "twin": Command("dynrl.robots.command_line:run_twin", "Run the simulated twin of a robot on ROS topics"),
     "bench": Command("bench:bench", "Measure figures and compare them with their bars"),

@@ -83,7 +83,10 @@ def _export_bundle(
     parity = PolicyBundle.load(target).contract.parity
     print(target)
     if parity is not None:
-        print(f"parity: {parity.steps} actions, largest difference {parity.max_abs_error:.2g}")
+        print(
+            f"parity: {parity.steps} actions, largest difference {parity.max_abs_error:.2g}; "
+            f"{parity.episodes} episodes with the same return"
+        )
     return 0
 
 

@@ -226,7 +226,7 @@ def _tensors_bytes(tensors: Mapping[str, np.ndarray]) -> bytes:
     return save({name: np.ascontiguousarray(tensors[name], np.float32) for name in sorted(tensors)})
 
 
-def _tensors(content: bytes, source: str) -> dict[str, np.ndarray]:
+def read_tensors(content: bytes, source: str) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -256,7 +256,7 @@ def _initial_state(files: Mapping[str, bytes], contract: Contract) -> dict[str, 
         raise BundleState(
             "state.safetensors: found a file, expected none: no tensor of `state` starts from it"
         )
-    given = {} if content is None else _tensors(content, bundle_files.STATE)
+    given = {} if content is None else read_tensors(content, bundle_files.STATE)
     state = {}
     for index, tensor in enumerate(contract.state):
         if tensor.initial == "zeros":
@@ -275,7 +275,7 @@ def _initial_state(files: Mapping[str, bytes], contract: Contract) -> dict[str, 
 
 def _examples(content: bytes, contract: Contract) -> dict[str, np.ndarray]:
     assert contract.model is not None
-    tensors = _tensors(content, bundle_files.EXAMPLES)
+    tensors = read_tensors(content, bundle_files.EXAMPLES)
     expected: dict[str, tuple[int, ...]] = {
         "in." + contract.model.inputs["observation"]: (1, contract.observation_size),
         "out." + contract.model.outputs["action"]: (1, contract.action_size),

@@ -224,11 +224,13 @@ class ParityRecord:
     framework: that trained the policy.
     steps: calls compared.
     max_abs_error: largest difference of the raw action.
+    episodes: in which both got the same return; fewer than were played where the policy is chaotic.
     """
 
     framework: str
     steps: int
     max_abs_error: float
+    episodes: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from dynrl.policy.parity import (
 
 _EXAMPLES = 64
 _EPISODES, _MOST_EPISODES = 20, 1000
-_CLOSED_LOOP = 3
+_CLOSED_LOOP = 5
 
 
 @runtime_checkable
@@ -105,8 +105,9 @@ def export_policy(
     with tempfile.TemporaryDirectory(prefix="dynrl-export-") as folder:
         written = bundle.write(Path(folder) / target.name)
         figures = compare_in_fresh_process(written, reference, Path(folder))
-        check_closed_loop(env, exported, PolicyBundle.load(written), range(seed, seed + _CLOSED_LOOP))
-    record = ParityRecord(exported.framework, int(figures["steps"]), figures["max_abs_error"])
+        seeds = range(seed, seed + _CLOSED_LOOP)
+        episodes = check_closed_loop(env, exported, PolicyBundle.load(written), seeds)
+    record = ParityRecord(exported.framework, int(figures["steps"]), figures["max_abs_error"], episodes)
     proven = dataclasses.replace(bundle, contract=dataclasses.replace(bundle.contract, parity=record))
     proven.write(target)
     return PolicyBundle.load(target)

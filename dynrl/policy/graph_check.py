@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dynrl.policy.contract import Contract
@@ -48,7 +48,25 @@ def parse_graph(content: bytes) -> Any:
         raise BundleModel(f"policy.onnx: found no ONNX model ({_line(error)}), expected one") from error
     if not model.graph.node and not model.graph.output:
         raise BundleModel("policy.onnx: found an empty graph, expected a policy")
+    for text in _texts(model):
+        if not isinstance(text, str):  # protobuf gives what is not UTF-8 as bytes
+            raise BundleModel(f"policy.onnx: found the name {text!a}, expected text in UTF-8")
     return model
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    graph = model.graph
+    for entry in model.opset_import:
+        yield entry.domain
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield value.name
+    for value in (*graph.input, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            yield dimension.dim_param
+    for node in graph.node:
+        yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
 
 
 def check_graph(model: Any, contract: Contract, *, allow_control_flow: bool = False) -> None:

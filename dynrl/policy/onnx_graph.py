@@ -1,6 +1,6 @@
 """Building ONNX graphs node by node."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ class GraphBuilder:
 
     Args:
         name: of the graph.
+        prefix: of the names that are made up, so that they do not meet those of another graph.
     """
 
-    def __init__(self, name: str = "policy") -> None:
+    def __init__(self, name: str = "policy", prefix: str = "") -> None:
         self._onnx = require_onnx()
-        self._name = name
+        self._name, self._prefix = name, prefix
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -55,21 +56,48 @@ class GraphBuilder:
         self._nodes.append(self._onnx.helper.make_node(operator, list(inputs), names, **attributes))
         return names
 
-    def model(self, outputs: Mapping[str, tuple[str, Sequence[int]]]) -> Any:
+    def include(self, graph: Any, prefix: str, kept: Container[str] = ()) -> None:
+        """Takes the nodes and weights of another graph over.
+
+        Args:
+            graph: an `onnx.GraphProto`.
+            prefix: put before the names of its values; those that it reads must have been given such names.
+            kept: values that keep their names.
+        """
+        for group, collection in ((graph.node, self._nodes), (graph.initializer, self._weights)):
+            for original in group:
+                copy = type(original)()
+                copy.CopyFrom(original)
+                collection.append(copy)
+        for node in self._nodes[-len(graph.node) or len(self._nodes) :]:
+            for side in (node.input, node.output):
+                for index, name in enumerate(side):
+                    if name and name not in kept:
+                        side[index] = prefix + name
+        for weight in self._weights[-len(graph.initializer) or len(self._weights) :]:
+            weight.name = prefix + weight.name
+
+    def name(self, value: str, name: str) -> None:
+        """Gives a value a name of the caller's choice."""
+        self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
+
+    def model(self, outputs: Mapping[str, tuple[str, Sequence[int]]], opset: int = OPSET) -> Any:
         """The finished `onnx.ModelProto`.
 
         Args:
             outputs: name of each float32 output -> (value that it gives, its shape).
+            opset: that of a graph that was included.
         """
         helper = self._onnx.helper
         for name, (value, _) in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [value], [name]))
+            if value != name:
+                self.name(value, name)
         results = [self._value(name, shape) for name, (_, shape) in outputs.items()]
         used = {name for node in self._nodes for name in node.input}
         weights = [weight for weight in self._weights if weight.name in used]
         graph = helper.make_graph(self._nodes, self._name, self._inputs, results, weights)
-        opset = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="dynrl")
+        imports = [helper.make_opsetid("", opset)]
+        return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION, producer_name="dynrl")
 
     def _value(self, name: str, shape: Sequence[int]) -> Any:
         onnx = self._onnx
@@ -77,7 +105,7 @@ class GraphBuilder:
 
     def _fresh(self, stem: str) -> str:
         self._count += 1
-        return f"{stem}_{self._count}"
+        return f"{self._prefix}{stem}_{self._count}"
 
 
 def without_dead_nodes(model: Any) -> Any:

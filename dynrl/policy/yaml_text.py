@@ -141,14 +141,23 @@ def write_contract(contract: Contract) -> str:
     Raises:
         BundleFormat: a number that is not finite.
     """
-    import yaml
-
-    text = yaml.safe_dump(
-        plain_values(contract), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
-    )
+    text = dump_yaml(plain_values(contract))
     if read_contract(text.encode(), "the contract to write") != contract:
         raise AssertionError("the contract does not survive writing and reading")
     return text
+
+
+def dump_yaml(values: Any) -> str:
+    """YAML text of plain values, in their order, without anchors."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return yaml.dump(
+        values, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
+    )
 
 
 def _plain(value: Any) -> Any:
