@@ -79,10 +79,11 @@ def _check_length(key: str, values: Sequence[Any], joints: Sequence[str]) -> Non
 
 
 def _check_terms(contract: "Contract") -> None:
-    for group, terms, kinds in (
+    groups: tuple[tuple[str, Sequence[Any], dict[str, Any]], ...] = (
         ("action", contract.action, ACTION_KINDS),
         ("observation", contract.observation, OBSERVATION_KINDS),
-    ):
+    )
+    for group, terms, kinds in groups:
         if not terms:
             raise wrong(group, "no term", "at least one")
         names: set[str] = set()

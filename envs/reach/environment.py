@@ -131,7 +131,7 @@ class ArmReach(FunctionalEnv):
         command, speed = command_step(desired, state.command, state.speed, PERIOD, params)
 
         def substep(moving: Any, _: None) -> Any:
-            return physics_step(*moving, command, PHYSICS_DT, params), None
+            return physics_step(moving[0], moving[1], command, PHYSICS_DT, params), None
 
         (position, velocity), _ = jax.lax.scan(substep, (state.position, state.velocity), None, DECIMATION)
         return ArmReachState(position, velocity, command, speed, state.goal, action)

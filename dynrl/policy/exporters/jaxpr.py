@@ -108,11 +108,10 @@ class _Translation:
         known |= dict(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom: Any) -> Value:
-            return (
-                np.asarray(atom.val, atom.aval.dtype)
-                if isinstance(atom, jax.extend.core.Literal)
-                else known[atom]
-            )
+            if isinstance(atom, jax.extend.core.Literal):
+                literal: Any = atom
+                return np.asarray(literal.val, literal.aval.dtype)
+            return known[atom]
 
         for equation in jaxpr.eqns:
             values = [read(atom) for atom in equation.invars]
@@ -199,6 +198,7 @@ def _matrix_product(builder: GraphBuilder, values: list[Value], left: int, right
         assert isinstance(swapped, str)
         return builder.add("Transpose", swapped, perm=[1, 0])
     first, second = values
+    assert isinstance(first, str)
     name = first if left == 1 else builder.add("Transpose", first, perm=[1, 0])
     if isinstance(second, np.ndarray):
         return builder.add("MatMul", name, builder.constant(second if right == 0 else second.T))

@@ -1,6 +1,6 @@
 """Plain multi-layer perceptrons from their weights, written node by node."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from dynrl.policy.onnx_graph import GraphBuilder
 Layer = tuple[np.ndarray, np.ndarray]
 """(weights `[out, in]`, bias `[out]`)."""
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "identity": ("Identity", lambda x: x),
     "relu": ("Relu", lambda x: np.maximum(x, 0)),
     "tanh": ("Tanh", np.tanh),

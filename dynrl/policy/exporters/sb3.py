@@ -1,8 +1,9 @@
 """Policies of Stable-Baselines3 (PyTorch) and SBX (JAX), with what their `predict` adds around the network."""
 
-import io
+import tempfile
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,26 +30,27 @@ def export_sb3(model: Any) -> ExportedPolicy:
     parts = _around(model)
     network = _deterministic_module(model.policy, parts)
     size = int(np.prod(model.observation_space.shape))
-    buffer = io.BytesIO()
     training = model.policy.training
     model.policy.set_training_mode(False)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+            target = Path(folder) / "policy.onnx"
             warnings.simplefilter("ignore")  # the tracer warns of every Python value that it makes a constant
             torch.onnx.export(
                 network,
                 (torch.zeros(1, size),),
-                buffer,
+                target,
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=["observation"],
                 output_names=["action"],
             )
+            content = target.read_bytes()
     except torch.onnx.errors.OnnxExporterError as error:
         raise BundleModel(f"the policy of this {type(model).__name__} cannot be traced: {error}") from error
     finally:
         model.policy.set_training_mode(training)
-    return ExportedPolicy("sb3", _parsed(buffer.getvalue()), _predictor(model, parts))
+    return ExportedPolicy("sb3", _parsed(content), _predictor(model, parts))
 
 
 def export_sbx(model: Any) -> ExportedPolicy:
@@ -115,7 +117,7 @@ def _around(model: Any) -> _Around:
     squashed = bool(model.policy.squash_output)
     if normaliser is None:
         return _Around(None, None, np.inf, low, high, squashed, None)
-    statistics = normaliser.obs_rms
+    statistics: Any = normaliser.obs_rms
     return _Around(
         statistics.mean.astype(np.float32),
         np.sqrt(statistics.var + normaliser.epsilon).astype(np.float32),

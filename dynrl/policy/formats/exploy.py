@@ -252,7 +252,7 @@ def _observation(
         if not re.fullmatch(pattern, name):
             continue
         size = math.prod(shape)
-        named = _input_joints(name, properties) if kind.startswith("state/joint") else "all"
+        named: Any = _input_joints(name, properties) if kind.startswith("state/joint") else "all"
         return ObservationTerm(
             name,
             kind,

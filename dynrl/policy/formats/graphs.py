@@ -172,7 +172,8 @@ class _Expansion:
         return scaled if given.clip is None else self._clipped(scaled, (-given.clip, given.clip))
 
     def _targets(self, action: str) -> dict[str, tuple[str, Sequence[int]]]:
-        add, start, outputs = self.builder.add, 0, {}
+        add, start = self.builder.add, 0
+        outputs: dict[str, tuple[str, Sequence[int]]] = {}
         for index, term in enumerate(self.contract.action):
             if term.mode != "absolute":
                 raise BundleContract(
@@ -238,7 +239,9 @@ def fold(model: Any, inputs: Sequence[str], outputs: Sequence[str], state: dict[
     flat = builder.constant(np.array([1, -1], np.int64))
     parts = [builder.add("Reshape", _INNER + name, flat) for name in outputs]
     total = sum(math.prod(shapes_out[name]) for name in outputs)
-    results = {"action": (builder.add("Concat", *parts, axis=1), (1, total))}
+    results: dict[str, tuple[str, Sequence[int]]] = {
+        "action": (builder.add("Concat", *parts, axis=1), (1, total))
+    }
     results |= {name: (name, shapes_out[name]) for name in state.values()}
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     folded = without_dead_nodes(builder.model(results, opset))

@@ -244,7 +244,7 @@ def _observation(name: str, entry: dict[str, Any]) -> ObservationTerm:
 
 def _action(name: str, entry: dict[str, Any]) -> ActionTerm:
     kind = _kind(entry, ACTION_KINDS)
-    named = _element_names(entry) if ACTION_KINDS[kind] == JOINT else "all"
+    named: Any = _element_names(entry) if ACTION_KINDS[kind] == JOINT else "all"
     return ActionTerm(name, kind, joints=named, unit=str(entry.get("unit", "1")))
 
 
