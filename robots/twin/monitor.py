@@ -48,10 +48,12 @@ class LimitMonitor:
         self._period = period
         self._speed, self._acceleration = limits or (robot.velocity_limit, robot.acceleration_limit)
         self._pressure_rate = np.array([muscle.rate for muscle in robot.muscles])
+        self._target: Floats | None = None
         self.reset()
 
     def reset(self) -> None:
-        """The next command is the first one."""
+        """The next command is the first one, or the first after a silence: it must begin at the robot, or at the
+        command before, which the robot has kept (its weight may hold it a little away from that)."""
         self._before: Floats | None = None
         self._velocity: Floats = np.zeros(0)
         self._stamp_ns = 0
@@ -77,7 +79,8 @@ class LimitMonitor:
             periods = gap if lost else 1
             found += self._change(command, periods)
             self._velocity = (command - self._before) / (periods * self._period)
-        self._before, self._stamp_ns, self._periods = command.copy(), stamp_ns, periods
+        self._before = self._target = command.copy()
+        self._stamp_ns, self._periods = stamp_ns, periods
         return [Violation(receive_ns, quantity, detail) for quantity, detail in found]
 
     def _inside(self, command: Floats) -> list[tuple[str, str]]:
@@ -105,7 +108,10 @@ class LimitMonitor:
     def _first(self, command: Floats, measured: Floats) -> list[tuple[str, str]]:
         if self._robot.command.mode != "position":
             return []
-        return _beyond("start", np.abs(command - measured), START_TOLERANCE)
+        away = np.abs(command - measured)
+        if self._target is not None:
+            away = np.minimum(away, np.abs(command - self._target))
+        return _beyond("start", away, START_TOLERANCE)
 
     def _change(self, command: Floats, periods: int) -> list[tuple[str, str]]:
         robot, dt = self._robot, self._period

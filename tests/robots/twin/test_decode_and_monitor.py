@@ -150,6 +150,16 @@ def test_who_starts_outside_may_stay_and_who_was_inside_may_not_leave(monitor: L
     assert "position" in broken(monitor, [(0, 2.399), (1, 2.401)])
 
 
+def test_after_a_silence_it_goes_on_from_the_robot_or_from_the_last_command(monitor: LimitMonitor) -> None:
+    for first, expected in ((0.5, set()), (0.3, set()), (0.4, {"start"})):
+        monitor.reset()
+        assert broken(monitor, [(0, 0.3)]) == set()
+        monitor.reset()
+        home = Robot.load("arm").home_position
+        command, measured = np.array([first, *home[1:]]), np.array([0.5, *home[1:]])
+        assert {v.quantity for v in monitor.check(command, 10**12, 0, measured)} == expected
+
+
 def test_a_bundle_s_narrower_limits_can_be_watched() -> None:
     narrow = LimitMonitor(Robot.load("arm"), 0.02, (np.full(3, 0.1), np.full(3, 99.0)))
     assert broken(narrow, [(0, 0.0), (1, 0.0021)]) == {"velocity"}
