@@ -250,7 +250,7 @@ class RclpyTransport:
         node, self._node = self._node, None
         context, self._context = self._context, None
         self._publishers = {}
-        self._matched = Matched(alive=False, subscribers=0)
+        self._matched, self._last_refresh_ns = Matched(alive=False, subscribers=0), 0
         if node is not None:
             node.destroy_node()
         if context is not None:

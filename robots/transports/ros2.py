@@ -85,7 +85,7 @@ class Ros2Transport:
         except BaseException:
             self.close()
             raise
-        self._last_poll_ns = time.monotonic_ns()
+        self._last_poll_ns, self._last_refresh_ns = time.monotonic_ns(), 0
 
     def _security(self) -> dict[str, str]:
         if self.options.security is not None:

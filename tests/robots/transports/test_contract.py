@@ -45,11 +45,32 @@ class Inbox:
 
 @pytest.fixture
 def connected(
-    side: Sides, robot: Robot, request: pytest.FixtureRequest, eventually: Eventually
+    side: Sides, robot: Robot, types: MessageTypes, request: pytest.FixtureRequest, eventually: Eventually
 ) -> tuple[Transport, Transport]:
-    """(deployer side, twin side), matched."""
+    """(deployer side, twin side), matched, and messages get through."""
     deployer, twin = deployer_endpoints(robot, OPTIONS), twin_endpoints(robot, OPTIONS)
-    return connect(side(deployer), side(twin), deployer, twin, request, eventually)
+    ours, theirs = connect(side(deployer), side(twin), deployer, twin, request, eventually)
+    warm_up(theirs, "joint_states", ours, types, eventually)
+    warm_up(ours, "command", theirs, types, eventually)
+    return ours, theirs
+
+
+def warm_up(
+    sender: Transport, channel: str, receiver: Transport, types: MessageTypes, eventually: Eventually
+) -> None:
+    """Until messages get through: both ends know of a connection before it carries anything."""
+
+    def heard(frame: str, again: bool) -> bool:
+        if again:
+            sender.publish(channel, framed(frame))
+        return any(received.message.header.frame_id == frame for received in receiver.poll())
+
+    def framed(frame: str) -> Any:
+        return types.new("sensor_msgs/JointState", header=types.new("std_msgs/Header", frame_id=frame))
+
+    eventually(lambda: heard("first", again=True))
+    sender.publish(channel, framed("last"))
+    eventually(lambda: heard("last", again=False))
 
 
 def connect(
