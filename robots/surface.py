@@ -96,7 +96,8 @@ class Surface:
             yield True
         finally:
             self._close_keys()
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+            with contextlib.suppress(termios.error):  # a terminal that is gone needs no settings back
+                termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
     def _read_keys(self) -> None:
         for descriptor, happened in self._ready.poll(0):

@@ -1,6 +1,8 @@
 """A robot that does exactly as it is told, in virtual time, and keeps what it was told: the judge of every command."""
 
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,3 +171,20 @@ def make_world(arm, sway):
     yield make
     for running in closing:
         running.__exit__(None, None, None)
+
+
+@pytest.fixture
+def patient_arm(arm, tmp_path):
+    """The arm for real time on busy machines: joint states may be 0.25 s old, the watchdog waits for 0.4 s.
+
+    The folder of its file is `tmp_path / "arm"`.
+    """
+    folder = tmp_path / "arm"
+    shutil.copytree(Path(arm.model).parent, folder)
+    file = folder / "robot.yaml"
+    text = file.read_text()
+    for old, new in (("rate: 200", "rate: 200, timeout: 0.25"), ("watchdog: 0.1", "watchdog: 0.4")):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    return Robot.load(folder)
