@@ -136,8 +136,9 @@ class PolicyBundle:
         session = self.session()
         observations = self.examples["in." + self.contract.model.inputs["observation"]]
         expected = self.examples["out." + self.contract.model.outputs["action"]]
-        for tensor in self.contract.state:
-            session._state[tensor.input][:] = self.examples[f"in.{tensor.input}"][0]
+        session.set_state(
+            {tensor.input: self.examples[f"in.{tensor.input}"][0] for tensor in self.contract.state}
+        )
         worst = 0.0
         for step, (observation, action) in enumerate(zip(observations, expected, strict=True)):
             difference = float(np.max(np.abs(session(observation[0]) - action[0]), initial=0.0))

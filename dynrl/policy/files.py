@@ -23,6 +23,7 @@ CONTRACT, GRAPH, STATE, EXAMPLES, SUMS = (
 _KNOWN = (CONTRACT, GRAPH, STATE, EXAMPLES, SUMS)
 _REQUIRED = (CONTRACT, GRAPH, EXAMPLES, SUMS)
 FILE_LIMIT = 256 * 2**20
+TOTAL_LIMIT = 320 * 2**20
 RATIO_LIMIT = 200
 _SEAL = re.compile(rb"dynrl\.policy sha256 ([0-9a-f]{64})")
 _BAD_ARCHIVE = (
@@ -53,6 +54,9 @@ def read_files(path: Path) -> dict[str, bytes]:
         files = _read_folder(path) if path.is_dir() else _read_archive(path)
     except OSError as error:
         raise BundlePath(f"{path}: cannot be read: {error.strerror}") from error
+    total = sum(map(len, files.values()))
+    if total > TOTAL_LIMIT:
+        raise BundlePath(f"{path}: found {total} bytes in all, expected at most {TOTAL_LIMIT}")
     missing = [name for name in _REQUIRED if name not in files]
     if missing:
         raise BundleNotFound(
@@ -139,6 +143,9 @@ def _read_archive(path: Path) -> dict[str, bytes]:
             entries = archive.infolist()
             if len(entries) > 16:
                 raise BundlePath(f"{path.name}: found {len(entries)} entries, expected at most 16")
+            total = sum(entry.file_size for entry in entries)
+            if total > TOTAL_LIMIT:
+                raise BundlePath(f"{path.name}: found {total} bytes unpacked, expected at most {TOTAL_LIMIT}")
             files: dict[str, bytes] = {}
             for entry in entries:
                 _check_entry(entry)

@@ -62,6 +62,11 @@ class PolicySession:
             current[:] = following
         return self.action
 
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts the recurrent state to what `state()` gave."""
+        for name, value in state.items():
+            self._state[name][:] = value
+
     def state(self) -> dict[str, np.ndarray]:
         """A copy of the recurrent state, by name of input."""
         return {name: value.copy() for name, value in self._state.items()}

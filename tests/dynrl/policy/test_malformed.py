@@ -488,6 +488,19 @@ def test_links_bombs_twins_and_locks_in_an_archive_are_path_errors(plain_bundle,
             PolicyBundle.load(build(change))
 
 
+def test_an_archive_that_says_it_is_huge_is_not_unpacked(plain_bundle, tmp_path):
+    """Four entries whose headers promise 200 MiB each, the packed sizes to match: refused before anything is read."""
+    names = sorted(plain_bundle.files())
+    huge = tmp_path / "huge.zip"
+    with zipfile.ZipFile(huge, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+        for entry in archive.infolist():
+            entry.file_size, entry.compress_size = 200 * 2**20, 2 * 2**20
+    with pytest.raises(BundlePath, match="bytes unpacked"):
+        PolicyBundle.load(huge)
+
+
 def test_an_archive_made_by_hand_is_read_as_the_folder_is(folder, tmp_path):
     by_hand = PolicyBundle.load(zipped(folder, tmp_path / "hand.zip"))
     assert by_hand.files() == PolicyBundle.load(folder).files()
