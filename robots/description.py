@@ -147,6 +147,23 @@ class Muscle:
 
 
 @dataclasses.dataclass(frozen=True)
+class Camera:
+    """A camera of the model, for the twin.
+
+    Attributes:
+        name: in the MJCF.
+        width, height: of its pictures, in pixels.
+    """
+
+    name: str
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        _need_positive(f"camera {self.name!r}", width=self.width, height=self.height)
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """One topic that the robot publishes.
 
@@ -161,6 +178,7 @@ class Source:
         derive: of a `JointState`, how the arrays that are not filled are made.
         frame: frame of its vectors.
         kind: the term kind that a message of a type with several meanings stands for.
+        camera: of an `Image`, what the twin looks with.
     """
 
     topic: str
@@ -173,6 +191,7 @@ class Source:
     derive: dict[Literal["velocity"], Literal["finite_difference"]] = dataclasses.field(default_factory=dict)
     frame: str = "base_link"
     kind: str | None = None
+    camera: Camera | None = None
 
     def __post_init__(self) -> None:
         who = f"source on topic {self.topic!r}"

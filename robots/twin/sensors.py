@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynrl.errors import ConfigError
-from dynrl.robots.description import Source
+from dynrl.robots.description import Camera, Source
 from dynrl.robots.safety.workspace import body_id
 from dynrl.robots.twin.physics import Twin
 
@@ -88,6 +88,9 @@ class Sensors:
                 return lambda stamp: self._pressures()
             case "std_msgs/msg/Bool":
                 return lambda stamp: self._types.new("std_msgs/msg/Bool", data=True)
+            case "sensor_msgs/msg/Image" if source.camera is not None:
+                look = _renderer(self._twin, name, source.camera)
+                return lambda stamp: self._image(source, look(), stamp)
         raise ConfigError(f"sources.{name}: the twin cannot publish messages of type {source.type}")
 
     def _joint_state(self, source: Source, stamp_ns: int) -> Any:
@@ -142,6 +145,18 @@ class Sensors:
             twist=new("geometry_msgs/msg/TwistWithCovariance", twist=twist),
         )
 
+    def _image(self, source: Source, pixels: NDArray[np.uint8], stamp_ns: int) -> Any:
+        height, width, channels = pixels.shape
+        return self._types.new(
+            source.type,
+            header=self._header(stamp_ns, source.frame),
+            height=height,
+            width=width,
+            encoding="rgb8",
+            step=width * channels,
+            data=pixels.reshape(-1),
+        )
+
     def _pressures(self) -> Any:
         """Muscle by muscle in the order of the robot file, with labelled dimensions."""
         new, values = self._types.new, self._twin.pressures
@@ -169,6 +184,28 @@ class Sensors:
         """ROS writes xyzw where MuJoCo writes wxyz."""
         w, x, y, z = (float(each) for each in wxyz)
         return self._types.new("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
+
+
+def _renderer(twin: Twin, name: str, camera: Camera) -> Callable[[], NDArray[np.uint8]]:
+    """A function that takes a picture, uint8[height, width, 3]."""
+    import mujoco
+
+    if mujoco.mj_name2id(twin.model, mujoco.mjtObj.mjOBJ_CAMERA, camera.name) < 0:
+        known = ", ".join(twin.model.camera(i).name for i in range(twin.model.ncam)) or "none"
+        raise ConfigError(f"sources.{name}.camera: the model has no camera {camera.name!r}; it has {known}")
+    try:
+        renderer = mujoco.Renderer(twin.model, camera.height, camera.width)
+    except Exception as error:  # each OpenGL platform fails in its own way
+        raise ConfigError(
+            f"sources.{name}.camera: pictures need OpenGL, which fails here ({type(error).__name__}: {error}); try "
+            "MUJOCO_GL=egl or MUJOCO_GL=osmesa, or leave the source out"
+        ) from error
+
+    def look() -> NDArray[np.uint8]:
+        renderer.update_scene(twin.data, camera.name)
+        return renderer.render()
+
+    return look
 
 
 def _conjugate(wxyz: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dynrl.errors import ConfigError
 from dynrl.robots.clocks import MonotonicClock
-from dynrl.robots.description import Robot, TwinSettings
+from dynrl.robots.description import Camera, Robot, Source, TwinSettings
 from dynrl.robots.safety import Limits, PositionFilter
 from dynrl.robots.transports.base import TransportOptions, twin_endpoints
 from dynrl.robots.transports.sim import SimTransport
@@ -298,6 +299,41 @@ def test_the_imu_of_a_base_that_stands_feels_gravity_upwards(make_session: MakeS
     a, q = imu.linear_acceleration, imu.orientation
     np.testing.assert_allclose([a.x, a.y, a.z], [0, 0, 9.81], atol=1e-6)
     assert (q.x, q.y, q.z, q.w) == (0.0, 0.0, 0.0, 1.0)
+
+
+def with_camera(name: str) -> Robot:
+    arm = Robot.load("arm")
+    source = Source("image", "sensor_msgs/msg/Image", rate=20, camera=Camera(name, 64, 48))
+    return dataclasses.replace(arm, sources={**arm.sources, "camera": source})
+
+
+def test_a_camera_sees_the_arm_move(make_session: MakeSession) -> None:
+    """Pictures in the layout of ROS, at their rate, and different after the arm has moved."""
+    try:
+        session = make_session(robot=with_camera("side"), hardware_limits=False)
+    except ConfigError as error:
+        assert "OpenGL" in str(error)
+        pytest.skip("no OpenGL here: apt-get install libegl1, and MUJOCO_GL=egl")
+    session.hold_for(1.0, session.robot.home_position + np.array([0.0, -0.5, 0.5]))
+    pictures = []
+    for target in ([0.0, -0.5, 0.5], [0.0, 0.5, 0.0]):
+        pose = session.robot.home_position + np.array(target)
+        pictures.append([r.message for r in session.hold_for(1.0, pose) if r.source == "camera"])
+    first, last = pictures[0][-1], pictures[1][-1]
+    assert abs(len(pictures[0]) - 20) <= 1
+    assert (first.encoding, first.width, first.height, first.step, len(first.data)) == (
+        "rgb8",
+        64,
+        48,
+        192,
+        9216,
+    )
+    assert np.mean(first.data != last.data) > 0.01
+
+
+def test_a_camera_that_the_model_lacks_is_named(make_session: MakeSession) -> None:
+    with pytest.raises(ConfigError, match="no camera 'top'; it has side"):
+        make_session(robot=with_camera("top"))
 
 
 def test_transforms_chain_from_base_to_tool(make_session: MakeSession) -> None:
