@@ -15,6 +15,7 @@ import numpy as np
 
 from dynrl.bench import Figure
 from dynrl.policy import ObservationTerm
+from dynrl.policy.measure import bundle_figures
 from dynrl.robots.clocks import MonotonicClock, VirtualClock
 from dynrl.robots.deployment import Deployment
 from dynrl.robots.description import Command, Joint, Rates, Robot, Source
@@ -42,6 +43,7 @@ def figures(quick: bool) -> Iterator[Figure]:
     yield from tick_figures(quick)
     yield from wire_figures(quick)
     yield from safety_figures(quick)
+    yield from bundle_figures(quick)
 
 
 def loop_figures(quick: bool) -> Iterator[Figure]:
@@ -345,20 +347,17 @@ def _twin_world(
     faults: tuple[str, ...] = (), record: Path | None = None
 ) -> Iterator[tuple[Deployment, Any, Any]]:
     """(a configured deployment, its twin as the judge, an operator), in virtual time."""
+    from dynrl.robots.rehearsal import connect_twin
     from dynrl.robots.transports import operator_endpoints
-    from dynrl.robots.twin import NodeOptions, Twin, TwinNode, schedule
+    from dynrl.robots.twin import schedule
 
-    robot, clock, types, options = Robot.load("arm"), VirtualClock(), message_types(), TransportOptions()
-    network, planned = SimNetwork(clock, types), schedule(faults)
-    theirs = twin_endpoints(robot, options)
-    limits = NodeOptions(hardware_limits=True, command_period=0.02, shuffle_joints=True)
-    node = TwinNode(Twin(robot), network.join(theirs), clock, types, planned, limits, theirs, network.join)
-    node.start()
-    operator = network.join(operator_endpoints(robot, options))
+    robot, clock, types = Robot.load("arm"), VirtualClock(), message_types()
+    network = SimNetwork(clock, types)
+    ours, node = connect_twin(robot, clock, faults=faults, types=types, network=network)
+    operator = network.join(operator_endpoints(robot, TransportOptions()))
     operator.open()
     config = DeploymentConfig(ramp=0.5, patience=1e9, record=record, image=False)
-    ours = network.join(deployer_endpoints(robot, options))
-    bundle = sample_bundle(robot)
+    bundle, planned = sample_bundle(robot), schedule(faults)
     deployment = Deployment(bundle, robot, ours, config, clock=clock, types=types, faults=planned, log=_quiet)
     with deployment.running():
         yield deployment, node, operator

@@ -27,6 +27,7 @@ from dynrl.robots.clocks import Clock, MonotonicClock, VirtualClock
 from dynrl.robots.compatibility import check_robot
 from dynrl.robots.contract_page import contract_page
 from dynrl.robots.description import Robot
+from dynrl.robots.loop import real_time
 from dynrl.robots.messages import MessageTypes, message_types
 from dynrl.robots.settings import DeploymentConfig, StopMode
 from dynrl.robots.surface import KEY_HELP
@@ -237,7 +238,7 @@ def run_twin(
 
     def work() -> int:
         from dynrl.robots.transports.choice import make_transport
-        from dynrl.robots.twin import NodeOptions, schedule
+        from dynrl.robots.twin import NodeOptions, Twin, TwinNode, schedule
 
         if link.transport == "sim":
             raise ConfigError(
@@ -251,19 +252,21 @@ def run_twin(
         types = link.types()
         options = link.options()
         endpoints = twin_endpoints(described, options)
-        faults = schedule(fault)
-        node = _twin_node(
-            described,
+        node = TwinNode(
+            Twin(described),
             make_transport(link.transport, endpoints, options, types),
             MonotonicClock(),
             types,
-            faults,
+            schedule(fault),
             NodeOptions(shuffle_joints, sim_hardware_limits, command_period, seed),
             endpoints=endpoints,
             connect=lambda given: make_transport(link.transport, given, options, types),
             on_kill=lambda: os.kill(os.getpid(), signal.SIGKILL),
         )
-        with _ends_on_signals() as ended:
+        with (
+            _ends_on_signals() as ended,
+            real_time(),
+        ):  # a twin that comes late looks like a robot that is broken
             node.start()
             try:
                 print(f"twin of {described.name} is up ({link.transport})", flush=True)
@@ -346,33 +349,22 @@ def _peer(
     from dynrl.robots.transports.choice import make_transport
 
     options = link.options(period)
-    ours = deployer_endpoints(robot, options)
     if link.transport != "sim":
+        endpoints = deployer_endpoints(robot, options)
         with twin_process(robot, link, faults, seed) if twin else contextlib.nullcontext():
-            yield make_transport(link.transport, ours, options, types), None
+            yield make_transport(link.transport, endpoints, options, types), None
         return
-    from dynrl.robots.transports.sim import SimNetwork
-    from dynrl.robots.twin import NodeOptions, schedule
+    from dynrl.robots.rehearsal import connect_twin
 
-    network = SimNetwork(clock, types)
-    theirs = twin_endpoints(robot, options)
-    node = _twin_node(
-        robot,
-        network.join(theirs),
-        clock,
-        types,
-        schedule(faults),
-        NodeOptions(hardware_limits=True, command_period=period, seed=seed),
-        endpoints=theirs,
-        connect=network.join,
+    transport, node = connect_twin(
+        robot, clock, command_period=period, faults=faults, seed=seed, types=types, options=options
     )
-    node.start()
     ended = threading.Event()
     thread = threading.Thread(target=node.run, kwargs={"stop": ended}, daemon=True)
     if not isinstance(clock, VirtualClock):
         thread.start()
     try:
-        yield network.join(ours), node
+        yield transport, node
     finally:
         ended.set()
         if thread.is_alive():
@@ -380,26 +372,11 @@ def _peer(
         node.stop()
 
 
-def _twin_node(
-    robot: Robot,
-    transport: Any,
-    clock: Clock,
-    types: MessageTypes,
-    faults: Any,
-    options: Any,
-    endpoints: Any,
-    connect: Callable[[Any], Any],
-    on_kill: Callable[[], None] | None = None,
-) -> Any:
-    from dynrl.robots.twin import Twin, TwinNode
-
-    return TwinNode(Twin(robot), transport, clock, types, faults, options, endpoints, connect, on_kill)
-
-
 @contextlib.contextmanager
 def twin_process(robot: Robot, link: Link, faults: tuple[str, ...], seed: int) -> Iterator[None]:
     """`dynrl twin` in another process, up and running."""
-    words = [sys.executable, "-m", "dynrl.cli", "twin", robot.name, *link.arguments(), "--seed", str(seed)]
+    folder = Path(robot.model).parent
+    words = [sys.executable, "-m", "dynrl.cli", "twin", str(folder), *link.arguments(), "--seed", str(seed)]
     for fault in faults:
         words += ["--fault", fault]
     process = subprocess.Popen(

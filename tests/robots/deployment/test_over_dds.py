@@ -18,17 +18,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dynrl.robots.twin as twins
 from dynrl.robots.clocks import MonotonicClock
 from dynrl.robots.journal import read_tick
 from dynrl.robots.messages import message_types
 from dynrl.robots.recorder import BAG
 from dynrl.robots.replay import read_messages, replay
 from dynrl.robots.states import State
-from dynrl.robots.transports import TransportOptions, operator_endpoints, twin_endpoints
+from dynrl.robots.transports import TransportOptions, operator_endpoints, ros2, twin_endpoints
 
 pytest.importorskip("cyclonedds", reason="ROS 2 without ROS needs cyclonedds: pip install 'dynrl[ros]'")
-ros2 = pytest.importorskip("dynrl.robots.transports.ros2")
-twins = pytest.importorskip("dynrl.robots.twin")
 
 PERIOD, TIMEOUT = 0.02, 0.25  # the timeout is that of `patient_arm`
 SECOND = 10**9

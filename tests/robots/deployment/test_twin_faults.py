@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import dynrl.robots.twin as twins
 from dynrl.robots.clocks import VirtualClock
 from dynrl.robots.deployment import Deployment
 from dynrl.robots.messages import message_types
@@ -12,7 +13,6 @@ from dynrl.robots.transports import TransportOptions, deployer_endpoints, twin_e
 from dynrl.robots.transports.sim import SimNetwork
 
 pytest.importorskip("rosbags", reason="messages need rosbags: pip install 'dynrl[ros]'")
-twins = pytest.importorskip("dynrl.robots.twin")
 
 PERIOD, TIMEOUT = 0.02, 0.04
 ONSET, LENGTH = 3.0, 0.5
