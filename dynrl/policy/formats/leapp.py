@@ -51,6 +51,8 @@ def files(bundle: PolicyBundle) -> dict[str, bytes]:
     outputs += [_tensor(name, graph.initial[target].shape) for name, target in graph.feedback.items()]
     gains = contract.gains or Gains()
     outputs[0] |= {key: list(gain) for key, gain in (("kp", gains.kp), ("kd", gains.kd)) if gain is not None}
+    inputs = _in_order(inputs, graph.model.graph.input)
+    outputs = _in_order(outputs, graph.model.graph.output)
     feedback = {f"{_NODE}/{name}": [f"{_NODE}/{target}"] for name, target in graph.feedback.items()}
     description: dict[str, Any] = {
         "models": {
@@ -151,6 +153,12 @@ def _described(contract: Contract, name: str, term: ObservationTerm | ActionTerm
 
 def _tensor(name: str, shape: Any) -> dict[str, Any]:
     return {"name": name, "shape": [int(size) for size in shape], "dtype": "float32", "type": "tensor"}
+
+
+def _in_order(entries: list[dict[str, Any]], values: Any) -> list[dict[str, Any]]:
+    """The descriptions in the order of the graph: LEAPP's runtime passes values by position."""
+    by_name = {entry["name"]: entry for entry in entries}
+    return [by_name[value.name] for value in values]
 
 
 def _mapping(values: Any, key: str, where: str) -> dict[str, Any]:

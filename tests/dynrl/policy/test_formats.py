@@ -176,6 +176,11 @@ def test_leapp_says_all_that_a_contract_says(tmp_path, recurrent):
     assert kinds["goal"] == "command/body/pose"
     assert list(kinds) == pipeline["inputs"]["policy"]
     assert model["inputs"][0]["element_names"] == [list(JOINTS)]
+    graph = onnx.load_model(tmp_path / "out" / "policy.onnx").graph
+    for side, values in (("inputs", graph.input), ("outputs", graph.output)):
+        assert [entry["name"] for entry in model[side]] == [value.name for value in values], (
+            "passed by position"
+        )
     assert {entry["name"] for entry in model["outputs"]} == {*feedback, "joint_target"}
     found = runtime_targets(
         (tmp_path / "out" / "policy.onnx").read_bytes(),
@@ -403,3 +408,19 @@ def test_the_command_line_converts_both_ways(tmp_path, capsys):
     assert "found something there" in capsys.readouterr().err
     assert main(["export", str(native), "-o", str(tmp_path / "again")]) == 2
     assert "is a bundle already" in capsys.readouterr().err
+
+
+def test_the_runtime_of_leapp_commands_the_same(tmp_path):
+    leapp = pytest.importorskip("leapp", reason="LEAPP's own runtime is not installed: pip install leapp")
+    import torch
+
+    bundle = random_bundle(everything(), recurrent=True)
+    write(bundle, tmp_path / "out", "leapp")
+    kinds = {f"policy/{term.name}": term.kind for term in bundle.contract.observation}
+    manager = leapp.InferenceManager(str(tmp_path / "out" / "all_of_it.yaml"))
+    rng, targets = np.random.default_rng(7), []
+    for _ in range(60):
+        values = sensors(rng)
+        given = {name: torch.from_numpy(np.float32(values[kinds[name]])[None]) for name in manager.inputs}
+        targets.append(manager.run_policy(given)["policy/joint_target"].numpy()[0].copy())
+    np.testing.assert_allclose(targets, native_targets(bundle), atol=2e-5)
