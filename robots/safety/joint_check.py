@@ -33,6 +33,7 @@ class JointMemory:
         position: model units, float64[n]; NaN before the first message.
         receive_ns: own clock, int64[n]; -1 before the first message.
         timeout_ns: largest age, by the source that brought it, int64[n].
+        last_layout: the layout of the last accepted message.
         complete_until_ns: when one message had all needed joints: until when none of them can be too old.
     """
 
@@ -44,6 +45,7 @@ class JointMemory:
         self.position = np.full(count, np.nan)
         self.receive_ns = np.full(count, -1, np.int64)
         self.timeout_ns = np.full(count, np.iinfo(np.int64).max)
+        self.last_layout: _Layout | None = None
         self.complete_until_ns = -1
 
     def silence(self, now_ns: int) -> str:
@@ -89,7 +91,9 @@ class _Layout:
         self.bounds[0] = np.where(endless, np.inf, (self.upper - self.lower) / 2)
         self.bounds[1] = VELOCITY_MARGIN * robot.velocity_limit[joints]
         self.reach_rate = JUMP_FACTOR * robot.velocity_limit[joints] / SECOND
+        self.reach = self.bounds[2]
         self.usual = np.zeros((3, len(joints)), bool)
+        self.position, self.receive_ns = np.full(len(joints), np.nan), -1
 
 
 class JointStateCheck(SourceCheck):
@@ -166,11 +170,15 @@ class JointStateCheck(SourceCheck):
         values, memory = layout.values, self._memory
         np.subtract(position, layout.middle, out=values[0])
         values[1] = velocity if len(velocity) else 0.0
-        np.subtract(position, memory.position[layout.joints], out=values[2])
+        if memory.last_layout is layout:  # then the memory holds what this layout brought last, at one time
+            since = max(receive_ns - layout.receive_ns, self.period_ns)
+            np.subtract(position, layout.position, out=values[2])
+        else:
+            since = np.maximum(receive_ns - memory.receive_ns[layout.joints], self.period_ns)
+            np.subtract(position, memory.position[layout.joints], out=values[2])
         np.abs(values, out=values)
-        since = np.maximum(receive_ns - memory.receive_ns[layout.joints], self.period_ns)
-        np.multiply(layout.reach_rate, since, out=layout.bounds[2])
-        layout.bounds[2] += JUMP_FLOOR
+        np.multiply(layout.reach_rate, since, out=layout.reach)
+        np.add(layout.reach, JUMP_FLOOR, out=layout.reach)
         np.less_equal(values, layout.bounds, out=layout.usual)
         if np.count_nonzero(layout.usual) != layout.usual.size:
             return False
@@ -272,6 +280,7 @@ class JointStateCheck(SourceCheck):
         memory, joints = self._memory, layout.joints
         memory.position[joints] = position
         memory.receive_ns[joints] = receive_ns
+        memory.last_layout, layout.position, layout.receive_ns = layout, position, receive_ns
         if self.timeout_ns is not None:
             memory.timeout_ns[joints] = self.timeout_ns
             if layout.complete:
