@@ -171,7 +171,7 @@ class JointStateCheck(SourceCheck):
         np.subtract(position, layout.middle, out=values[0])
         values[1] = velocity if len(velocity) else 0.0
         if memory.last_layout is layout:  # then the memory holds what this layout brought last, at one time
-            since = max(receive_ns - layout.receive_ns, self.period_ns)
+            since: Any = max(receive_ns - layout.receive_ns, self.period_ns)
             np.subtract(position, layout.position, out=values[2])
         else:
             since = np.maximum(receive_ns - memory.receive_ns[layout.joints], self.period_ns)

@@ -303,7 +303,7 @@ def test_the_imu_of_a_base_that_stands_feels_gravity_upwards(make_session: MakeS
 
 def with_camera(name: str) -> Robot:
     arm = Robot.load("arm")
-    source = Source("image", "sensor_msgs/msg/Image", rate=20, camera=Camera(name, 64, 48))
+    source = Source("image", "sensor_msgs/msg/Image", rate=5, camera=Camera(name, 64, 48))
     return dataclasses.replace(arm, sources={**arm.sources, "camera": source})
 
 
@@ -314,13 +314,12 @@ def test_a_camera_sees_the_arm_move(make_session: MakeSession) -> None:
     except ConfigError as error:
         assert "OpenGL" in str(error)
         pytest.skip("no OpenGL here: apt-get install libegl1, and MUJOCO_GL=egl")
-    session.hold_for(1.0, session.robot.home_position + np.array([0.0, -0.5, 0.5]))
     pictures = []
     for target in ([0.0, -0.5, 0.5], [0.0, 0.5, 0.0]):
         pose = session.robot.home_position + np.array(target)
         pictures.append([r.message for r in session.hold_for(1.0, pose) if r.source == "camera"])
     first, last = pictures[0][-1], pictures[1][-1]
-    assert abs(len(pictures[0]) - 20) <= 1
+    assert abs(len(pictures[0]) - 5) <= 1
     assert (first.encoding, first.width, first.height, first.step, len(first.data)) == (
         "rgb8",
         64,
