@@ -165,46 +165,54 @@ class _Joints:
         self._offset = np.array([robot.joints[at].offset for at in index])
         self._continuous = np.array([robot.joints[at].kind == "continuous" for at in index], bool)
         self._names: list[str] = []
-        self._from = self._to = np.zeros(0, np.intp)
+        self._to: slice | Floats = slice(None)
+        self._learn([])
 
     def read(self, message: Any, receive_ns: int) -> None:
         if message.name != self._names:
             self._learn(list(message.name))
-        to, start = self._to, self._from
-        if not len(to):
+        start, to = self._from, self._to
+        if not len(start):
             return
-        sources = self._sources
+        sources, values = self._sources, self._sources.values
         if len(message.position):
-            position = message.position[start] * self._sign_scale[to] + self._offset[to]
-            self._unwrap(position, to)
+            position = message.position[start] * self._scale + self._shift
+            if self._turns.any():
+                self._unwrap(position)
             if self._derive:
-                elapsed = (receive_ns - sources.position_ns[to]) / SECOND
-                known = (sources.position_ns[to] > 0) & (elapsed > 0)
-                change = position - sources.position[to]
-                sources.velocity[to] = np.where(known, change / np.where(known, elapsed, 1.0), 0.0)
-                sources.values["state/joint/velocity"] = sources.velocity
+                self._differentiate(position, receive_ns)
             sources.position[to] = position
             sources.position_ns[to] = receive_ns
-            sources.values["state/joint/position"] = sources.position
+            values["state/joint/position"] = sources.position
         if len(message.velocity) and not self._derive:
-            sources.velocity[to] = message.velocity[start] * self._sign_scale[to]
-            sources.values["state/joint/velocity"] = sources.velocity
+            sources.velocity[to] = message.velocity[start] * self._scale
+            values["state/joint/velocity"] = sources.velocity
         if len(message.effort):
-            sources.effort[to] = message.effort[start] * self._effort_scale[to]
-            sources.values["state/joint/effort"] = sources.effort
+            sources.effort[to] = message.effort[start] * self._effort
+            values["state/joint/effort"] = sources.effort
 
-    def _unwrap(self, position: Floats, to: Floats) -> None:
+    def _differentiate(self, position: Floats, receive_ns: int) -> None:
+        sources, to = self._sources, self._to
+        elapsed = (receive_ns - sources.position_ns[to]) / SECOND
+        known = (sources.position_ns[to] > 0) & (elapsed > 0)
+        change = position - sources.position[to]
+        sources.velocity[to] = np.where(known, change / np.where(known, elapsed, 1.0), 0.0)
+        sources.values["state/joint/velocity"] = sources.velocity
+
+    def _unwrap(self, position: Floats) -> None:
         """A continuous joint goes on counting where a driver jumps from pi to -pi."""
-        turning = self._continuous[to]
-        if turning.any():
-            before = self._sources.position[to]
-            turns = np.round((before - position) / (2 * np.pi))
-            position += np.where(turning & np.isfinite(turns), turns, 0.0) * 2 * np.pi
+        turns = np.round((self._sources.position[self._to] - position) / (2 * np.pi))
+        position += np.where(self._turns & np.isfinite(turns), turns, 0.0) * 2 * np.pi
 
     def _learn(self, names: list[str]) -> None:
+        """The layout of messages with these names; they hardly ever change."""
         pairs = [(at, self._place[name]) for at, name in enumerate(names) if name in self._place]
+        to = np.array([place for _, place in pairs], np.intp)
         self._from = np.array([at for at, _ in pairs], np.intp)
-        self._to = np.array([place for _, place in pairs], np.intp)
+        self._scale, self._shift = self._sign_scale[to], self._offset[to]
+        self._effort, self._turns = self._effort_scale[to], self._continuous[to]
+        in_order = len(to) == len(self._place) and bool((to == np.arange(len(to))).all())
+        self._to = slice(None) if in_order else to
         self._names = names
 
 

@@ -184,6 +184,7 @@ FAULTS = {
 FIRST, EVERY, LENGTH = 3.0, 2.5, 0.7
 
 
+@pytest.mark.slow
 def test_every_recoverable_fault_in_real_time(stage, sway, patient_arm, eventually):
     """One after the other in one run that goes on by itself: found, held within the deadline, no limit broken."""
     record = stage.folder / "run"
@@ -222,6 +223,7 @@ def test_every_recoverable_fault_in_real_time(stage, sway, patient_arm, eventual
     assert replay(record, sway, patient_arm).same
 
 
+@pytest.mark.slow
 def test_a_dead_twin_a_second_commander_and_a_person(stage, eventually):
     """What needs a person: nothing goes on by itself; the stream stays constant."""
     record = stage.folder / "run"
@@ -275,6 +277,7 @@ def test_estop_over_the_wire_latches(stage, eventually):
     assert unexplained(node) == []
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_the_robot_to_its_watchdog_and_a_restart_works(stage, eventually):
     deployment = stage.deploy()
     eventually(deployment.said("UNCONFIGURED -> INACTIVE"), 90)
@@ -301,6 +304,7 @@ def test_kill_9_leaves_the_robot_to_its_watchdog_and_a_restart_works(stage, even
     assert unexplained(node) == []
 
 
+@pytest.mark.slow
 def test_shadow_says_nothing_on_the_command_topic(stage, eventually):
     deployment = stage.deploy("--shadow", "--duration", "2")
     eventually(deployment.said("UNCONFIGURED -> INACTIVE"), 90)
@@ -317,6 +321,7 @@ def test_shadow_says_nothing_on_the_command_topic(stage, eventually):
     assert len(node.commands) == 0 and node.holding and len(seen) > 50
 
 
+@pytest.mark.slow
 def test_the_terminal_is_lost(stage, eventually):
     """SIGHUP brakes and ends, as SIGTERM does; no traceback."""
     deployment = stage.deploy()
