@@ -21,7 +21,13 @@ from dynrl.robots.transports import (
     twin_endpoints,
 )
 
-KINDS = ["sim", "ros2", "ros1", "rosbridge", "rclpy"]
+# Those with processes beside them take seconds for each test; test_ros1 and test_rosbridge have quick ones.
+KINDS = [
+    "sim",
+    "ros2",
+    "rclpy",
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("ros1", "rosbridge")),
+]
 every_transport = pytest.mark.parametrize("side", KINDS, indirect=True)
 OPTIONS = TransportOptions()
 Eventually = Callable[..., None]

@@ -102,6 +102,7 @@ def exchange(deployer: Ros1Transport, types: MessageTypes, eventually: Eventuall
     return answers
 
 
+@pytest.mark.slow
 def test_rospy_answers_with_its_own_message_classes(
     deployer: Ros1Transport, rospy_peer: Any, types: MessageTypes, eventually: Eventually
 ) -> None:
@@ -117,6 +118,7 @@ def test_rospy_answers_with_its_own_message_classes(
     assert deployer.matched().alive
 
 
+@pytest.mark.slow
 def test_connections_outlive_the_master(
     deployer: Ros1Transport, rospy_peer: Any, ros_master: Any, types: MessageTypes, eventually: Eventually
 ) -> None:
@@ -133,6 +135,7 @@ def test_connections_outlive_the_master(
     exchange(deployer, types, eventually, 3)
 
 
+@pytest.mark.slow
 def test_a_bridge_process_that_is_killed_is_a_lost_connection(
     deployer: Ros1Transport, types: MessageTypes, eventually: Eventually
 ) -> None:
@@ -147,6 +150,7 @@ def test_a_bridge_process_that_is_killed_is_a_lost_connection(
     assert deployer.matched().alive
 
 
+@pytest.mark.slow
 def test_the_bridge_ends_with_its_owner(deployer: Ros1Transport, eventually: Eventually) -> None:
     process = deployer._process
     assert process is not None
@@ -154,6 +158,7 @@ def test_the_bridge_ends_with_its_owner(deployer: Ros1Transport, eventually: Eve
     eventually(lambda: process.poll() is not None)
 
 
+@pytest.mark.slow
 def test_nothing_of_ros1_hears_the_network(deployer: Ros1Transport) -> None:
     """Every TCP socket of the bridge that listens is bound to 127.0.0.1."""
     assert deployer._process is not None
