@@ -303,7 +303,9 @@ def test_a_wrong_graph_is_refused_by_name(folder, change, error, names):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x00" * 64, b"not a protobuf at all", np.random.default_rng(0).bytes(4096)], ids=range(4)
+    "content",
+    [b"", b"\x00" * 64, b"not a protobuf at all", np.random.default_rng(0).bytes(4096)],
+    ids=range(4),
 )
 def test_what_is_no_graph_is_a_model_error(folder, content):
     (folder / files.GRAPH).write_bytes(content)
