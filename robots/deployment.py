@@ -60,6 +60,7 @@ class Deployment:
 
     Raises:
         BundleRobot: bundle and robot do not belong together, or the policy is too slow for its period.
+        DeploymentError: the robot's commands cannot express the stop mode.
 
     Attributes:
         controller: what decides.
@@ -94,6 +95,7 @@ class Deployment:
         self.warnings = check_robot(contract, robot)
         self._session = bundle.session()
         _check_speed(self._session, contract)
+        _check_stop(self.config.stop or robot.stop, robot)
         self.period_ns = contract.control.period_ns
         self._faults = faults
         self.controller = Controller(
@@ -410,6 +412,20 @@ class Deployment:
             self._waste(active["overrun"])
         if "kill" in active:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _check_stop(mode: str, robot: Robot) -> None:
+    """Raises `DeploymentError` when the robot's commands cannot express a stop mode: never found out in an emergency."""
+    if mode == "damp":
+        raise DeploymentError(
+            f"stop mode damp needs commands that carry gains; robot {robot.name!r} takes {robot.command.type}, and this "
+            "version sends no gains: choose hold or silent"
+        )
+    if mode == "zero_effort" and robot.command.mode != "effort":
+        raise DeploymentError(
+            f"stop mode zero_effort is for robots that take efforts; robot {robot.name!r} takes {robot.command.mode}: "
+            "choose hold or silent"
+        )
 
 
 def _check_speed(session: PolicySession, contract: Contract) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dynrl.robots.errors import DeploymentError
 from dynrl.robots.states import Event, State
 from dynrl.robots.transports import TransportOptions
 
@@ -184,3 +185,9 @@ def test_suspension_of_the_machine_stops(make_world, monkeypatch):
     monkeypatch.setattr(world.deployment, "_was_suspended", lambda: True)
     world.tick()
     assert world.state is State.ESTOP and "suspended" in world.machine.reason
+
+
+@pytest.mark.parametrize(("mode", "word"), [("damp", "gains"), ("zero_effort", "efforts")])
+def test_a_stop_mode_that_cannot_be_sent_is_refused_before_it_is_needed(make_world, mode, word):
+    with pytest.raises(DeploymentError, match=f"stop mode {mode} .*{word}.* choose hold or silent"):
+        make_world(stop=mode)
