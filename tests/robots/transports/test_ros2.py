@@ -1,5 +1,6 @@
 """ROS 2 over real DDS on the loopback: what others see of us, and what we notice about others."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication, BuiltinTopicDcpsSubscription
+from cyclonedds.builtin import (
+    BuiltinDataReader,
+    BuiltinTopicDcpsParticipant,
+    BuiltinTopicDcpsPublication,
+    BuiltinTopicDcpsSubscription,
+)
 from cyclonedds.domain import DomainParticipant
 from cyclonedds.qos import Policy
 
@@ -26,6 +32,7 @@ from dynrl.robots.transports import (
     TransportError,
     TransportOptions,
     deployer_endpoints,
+    measure,
     twin_endpoints,
 )
 from dynrl.robots.transports.confinement import open_listeners
@@ -110,6 +117,58 @@ def test_a_peer_that_is_killed_leaves_nothing_but_silence(
         assert deployer.matched().alive
 
 
+def test_a_peer_that_stands_still_does_not_stop_us(
+    opened: Opener, robot: Robot, options: TransportOptions, types: MessageTypes, eventually: Eventually
+) -> None:
+    deployer = opened(deployer_endpoints(robot, options))
+    message = types.new("sensor_msgs/JointState", name=["a"], position=[0.0])
+    with peer(int(options.domain or 0), "echo") as process:
+        eventually(lambda: deployer.matched().subscribers == 1)
+        process.send_signal(signal.SIGSTOP)
+        start = time.monotonic()
+        for _ in range(500):
+            deployer.publish("command", message)
+        assert time.monotonic() - start < 500 * options.max_blocking + 2.0
+        deployer.poll()
+        process.send_signal(signal.SIGCONT)
+        received: list[Any] = []
+        eventually(lambda: received.extend(deployer.poll()) or received)
+
+
+def test_a_machine_without_ipv4_talks_over_ipv6(
+    options: TransportOptions,
+    robot: Robot,
+    types: MessageTypes,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip(
+            "this machine has no IPv6 loopback address (sysctl net.ipv6.conf.lo.disable_ipv6=0 gives one)"
+        )
+    program = (
+        "import sys; import dynrl.robots.transports.discovery as d; d.loopback_address = lambda: '::1';"
+        "from dynrl.robots.transports.measure import answer; answer('dynrl', int(sys.argv[1]))"
+    )
+    monkeypatch.setattr("dynrl.robots.transports.discovery.loopback_address", lambda: "::1")
+    number = int(options.domain or 0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        with measure.open_end("dynrl", number, asks=True) as end:
+            eventually(end.connected)
+            assert len(measure._round_trips(end, process, 3)) == 3
+            listeners = list(open_listeners(ports(number)))
+            assert listeners
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_endpoints_carry_the_type_hash_where_ros_looks_for_it(
     opened: Opener, robot: Robot, options: TransportOptions, types: MessageTypes, eventually: Eventually
 ) -> None:
@@ -136,6 +195,9 @@ def test_endpoints_carry_the_type_hash_where_ros_looks_for_it(
         data = seen[f"rt{topic}", f"{package}::msg::dds_::{plain}_"]
         assert data == f"typehash={types.type_hash(name)};".encode()
     assert ("ros_discovery_info", "rmw_dds_common::msg::dds_::ParticipantEntitiesInfo_") in seen
+    found = BuiltinDataReader(participant, BuiltinTopicDcpsParticipant).take(10)
+    data = [policy.data for sample in found for policy in sample.qos if isinstance(policy, Policy.Userdata)]
+    assert data == [b"enclave=/;"]
 
 
 def test_nodes_know_each_other_by_name(
