@@ -415,11 +415,11 @@ class Deployment:
 
 
 def _check_stop(mode: str, robot: Robot) -> None:
-    """Raises `DeploymentError` when the robot's commands cannot express a stop mode: never found out in an emergency."""
+    """Raises `DeploymentError` where the robot's commands cannot express a stop mode: not to be found out too late."""
     if mode == "damp":
         raise DeploymentError(
-            f"stop mode damp needs commands that carry gains; robot {robot.name!r} takes {robot.command.type}, and this "
-            "version sends no gains: choose hold or silent"
+            f"stop mode damp needs commands that carry gains; robot {robot.name!r} takes {robot.command.type}, and "
+            "this version sends no gains: choose hold or silent"
         )
     if mode == "zero_effort" and robot.command.mode != "effort":
         raise DeploymentError(

@@ -1,5 +1,6 @@
 """A robot that does exactly as it is told, in virtual time, and keeps what it was told: the judge of every command."""
 
+import contextlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,12 +134,12 @@ def sway(arm):
     return sample_bundle(arm)
 
 
-@pytest.fixture
-def make_world(arm, sway):
-    """`make_world(**settings of DeploymentConfig)`: a world that has just been configured."""
-    closing = []
+@pytest.fixture(scope="session")
+def open_world(arm, sway):
+    """`with open_world(**settings of DeploymentConfig) as world`: a world that has just been configured."""
 
-    def make(bundle=sway, robot=arm, faults=None, start=None, options=None, **settings):
+    @contextlib.contextmanager
+    def opened(bundle=sway, robot=arm, faults=None, start=None, options=None, **settings):
         pytest.importorskip("rosbags", reason="messages need rosbags: pip install 'dynrl[ros]'")
         clock = VirtualClock(10**9)
         types = message_types()
@@ -163,14 +164,17 @@ def make_world(arm, sway):
             faults=faults,
             log=lines.append,
         )
-        running = deployment.running()
-        running.__enter__()
-        closing.append(running)
-        return World(deployment, mirror, operator, clock, types, lines)
+        with deployment.running():
+            yield World(deployment, mirror, operator, clock, types, lines)
 
-    yield make
-    for running in closing:
-        running.__exit__(None, None, None)
+    return opened
+
+
+@pytest.fixture
+def make_world(open_world):
+    """`make_world(...)`: as `open_world`, closed after the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **given: stack.enter_context(open_world(**given))
 
 
 @pytest.fixture

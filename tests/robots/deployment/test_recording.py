@@ -19,41 +19,42 @@ from dynrl.robots.states import Event, State
 pytest.importorskip("rosbags", reason="recordings need rosbags: pip install 'dynrl[ros]'")
 
 
-@pytest.fixture
-def recorded(make_world, tmp_path):
-    """A run with a fault, a hold, a resume, an e-stop and an end."""
-    world = make_world(record=tmp_path / "run", image=True)
-    world.until(State.ACTIVE)
-    world.tick(40)
-    world.mirror.mutate = lambda message, now: []
-    world.until(State.HOLDING, 20)
-    world.mirror.mutate = None
-    world.tick(40)
-    world.say("control", data="resume")
-    world.until(State.ACTIVE, 100)
-    world.tick(20)
-    world.say("estop", data=True)
-    world.tick(20)
-    world.deployment.surface.put("test", Event.SHUTDOWN)
-    world.until(State.FINALIZED, 100)
-    return world, world.deployment.finish()
+@pytest.fixture(scope="module")
+def recorded(open_world, tmp_path_factory):
+    """A run with a fault, a hold, a resume, an e-stop and an end: (world, report, folder)."""
+    folder = tmp_path_factory.mktemp("recorded") / "run"
+    with open_world(record=folder, image=True) as world:
+        world.until(State.ACTIVE)
+        world.tick(40)
+        world.mirror.mutate = lambda message, now: []
+        world.until(State.HOLDING, 20)
+        world.mirror.mutate = None
+        world.tick(40)
+        world.say("control", data="resume")
+        world.until(State.ACTIVE, 100)
+        world.tick(20)
+        world.say("estop", data=True)
+        world.tick(20)
+        world.deployment.surface.put("test", Event.SHUTDOWN)
+        world.until(State.FINALIZED, 100)
+    return world, world.deployment.finish(), folder
 
 
-def test_replay_gives_the_same_bytes(recorded, tmp_path, sway, arm):
-    _, report = recorded
-    result = replay(tmp_path / "run", sway, arm)
+def test_replay_gives_the_same_bytes(recorded, sway, arm):
+    report = recorded[1]
+    result = replay(recorded[2], sway, arm)
     assert result.same and result.different == 0, result.detail
     assert result.commands == report.commands_sent > 150
     assert result.ticks == report.ticks
 
 
-def test_replay_notices_another_policy(recorded, tmp_path, arm):
+def test_replay_notices_another_policy(recorded, arm):
     other = sample_bundle(arm, seed=1)
     with pytest.raises(RecordingError, match="another policy"):
-        replay(tmp_path / "run", other, arm)
+        replay(recorded[2], other, arm)
 
 
-def test_replay_notices_one_changed_bit(recorded, tmp_path, sway, arm, monkeypatch):
+def test_replay_notices_one_changed_bit(recorded, sway, arm, monkeypatch):
     import dynrl.robots.replay as module
 
     read = module.read_messages
@@ -69,11 +70,11 @@ def test_replay_notices_one_changed_bit(recorded, tmp_path, sway, arm, monkeypat
             yield topic, log_ns, kind, raw
 
     monkeypatch.setattr(module, "read_messages", changed)
-    result = replay(tmp_path / "run", sway, arm)
+    result = replay(recorded[2], sway, arm)
     assert not result.same and result.different == 1
 
 
-def test_replay_notices_another_input(recorded, tmp_path, sway, arm, monkeypatch):
+def test_replay_notices_another_input(recorded, sway, arm, monkeypatch):
     """A joint that was one tenth of a milliradian elsewhere in one message shows in the commands."""
     import dynrl.robots.replay as module
 
@@ -89,13 +90,13 @@ def test_replay_notices_another_input(recorded, tmp_path, sway, arm, monkeypatch
         return given, stamp, state
 
     monkeypatch.setattr(module, "read_tick", changed)
-    assert not replay(tmp_path / "run", sway, arm).same and done
+    assert not replay(recorded[2], sway, arm).same and done
 
 
-def test_every_connection_has_its_definition(recorded, tmp_path):
+def test_every_connection_has_its_definition(recorded):
     from rosbags.rosbag2 import Reader
 
-    with Reader(tmp_path / "run" / BAG) as reader:
+    with Reader(recorded[2] / BAG) as reader:
         counts = {connection.topic: connection.msgcount for connection in reader.connections}
         for connection in reader.connections:
             empty = connection.msgtype == "std_msgs/msg/Empty"
@@ -107,8 +108,8 @@ def test_every_connection_has_its_definition(recorded, tmp_path):
     assert counts["/dynrl/fault"] >= 3 and counts["/diagnostics"] >= 2
 
 
-def test_the_folder_holds_what_a_reader_needs(recorded, tmp_path):
-    folder = tmp_path / "run"
+def test_the_folder_holds_what_a_reader_needs(recorded):
+    folder = recorded[2]
     info = json.loads((folder / "deployment.json").read_text())
     assert info["environment"]["kernel"] and info["config"]["ramp"] == 0.4
     report = json.loads((folder / "report.json").read_text())
@@ -117,21 +118,21 @@ def test_the_folder_holds_what_a_reader_needs(recorded, tmp_path):
     assert json.loads((folder / "recording.json").read_text())["complete"]
 
 
-def test_commands_in_the_bag_are_those_that_the_robot_got(recorded, tmp_path):
-    world, _ = recorded
+def test_commands_in_the_bag_are_those_that_the_robot_got(recorded):
+    world = recorded[0]
     types = message_types()
     sent = [
         types.deserialize(raw, kind).position
-        for topic, _, kind, raw in read_messages(tmp_path / "run" / BAG, types)
+        for topic, _, kind, raw in read_messages(recorded[2] / BAG, types)
         if topic == "/joint_commands"
     ]
     got = [world.mirror.robot.position_to_wire(command) for _, command in world.mirror.commands]
     np.testing.assert_allclose(sent[: len(got)], got, atol=1e-12)
 
 
-def test_a_folder_is_never_overwritten(recorded, tmp_path):
+def test_a_folder_is_never_overwritten(recorded):
     with pytest.raises(RecordingError, match="holds a recording already"):
-        Recorder(tmp_path / "run", message_types(), 0)
+        Recorder(recorded[2], message_types(), 0)
 
 
 def test_a_stuck_process_costs_messages_and_no_time(tmp_path):
