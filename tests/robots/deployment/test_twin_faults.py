@@ -15,7 +15,7 @@ from dynrl.robots.transports.sim import SimNetwork
 pytest.importorskip("rosbags", reason="messages need rosbags: pip install 'dynrl[ros]'")
 
 PERIOD, TIMEOUT = 0.02, 0.04
-ONSET, LENGTH = 3.0, 0.5
+ONSET, LENGTH, END = 1.0, 0.5, 2.8
 HARMLESS = None
 WATCHDOG = "watchdog"
 """Commands are lost or refused on their way: the robot's own watchdog holds it."""
@@ -73,7 +73,7 @@ INTERRUPTED = {"disconnect", "qos_mismatch"}
 
 @pytest.fixture
 def play(arm, sway):
-    """`play(fault)`: six seconds of a deployment with its twin; (deployment, twin node, lines)."""
+    """`play(fault)`: three seconds of a deployment with its twin; (deployment, twin node, lines)."""
     running = []
 
     def start(fault):
@@ -107,7 +107,7 @@ def play(arm, sway):
         context.__enter__()
         running.append((context, node))
         began = clock.now_ns()
-        while (clock.now_ns() - began) * 1e-9 < 6.0:
+        while (clock.now_ns() - began) * 1e-9 < END:
             deployment.step()
         return deployment, node, lines, began
 
@@ -137,7 +137,7 @@ def test_holds_by_its_deadline(play, case):
         assert node.violations == []
     after = np.array([command for at, command in node.commands if at > held[0].at_ns + 500_000_000])
     if kind not in ("kill", "freeze"):
-        assert len(after) > 50 and np.ptp(after, axis=0).max() <= 1e-9, "constant at the end, and still sent"
+        assert len(after) > 25 and np.ptp(after, axis=0).max() <= 1e-9, "constant at the end, and still sent"
 
 
 @pytest.mark.parametrize("case", [c for c, e in EXPECTED.items() if e is HARMLESS], ids="-".join)
@@ -167,8 +167,8 @@ def test_lost_commands_end_in_the_robots_own_watchdog(play, case):
 
 
 def test_two_runs_are_the_same_to_the_bit(play):
-    runs = [play("jitter@1:4,ms=8")[1] for _ in range(2)]
-    assert len(runs[0].commands) > 200
+    runs = [play("jitter@0.5:2,ms=8")[1] for _ in range(2)]
+    assert len(runs[0].commands) > 100
     for (at, command), (other_at, other) in zip(*(run.commands for run in runs), strict=True):
         assert at == other_at
         np.testing.assert_array_equal(command, other)
