@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ import pytest
 
 from dynrl.robots.description import Robot
 from dynrl.robots.messages import MessageTypes
+from dynrl.robots.safety.faults import FaultKind
+from dynrl.robots.safety.inputs import InputChecks
+from dynrl.robots.sample import sample_bundle
 from dynrl.robots.transports import Endpoint, Endpoints, Qos, TransportOptions, deployer_endpoints
 from dynrl.robots.transports.cyclone_log import TYPE_INFORMATION
 from dynrl.robots.transports.ros2 import Ros2Transport
@@ -91,9 +95,11 @@ class FastDds:
             self.lines.append(self._queue.get())
         return [line for line in self.lines if line.startswith(start)]
 
-    def publish(self, **positions: float) -> None:
+    def publish(self, velocity: str = "", **positions: float) -> None:
+        """A joint state; `velocity`, for all joints, is ":0.5" or nothing."""
         assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(f"{name}={value!r}" for name, value in positions.items()) + "\n")
+        words = [f"{name}={value!r}{velocity}" for name, value in positions.items()]
+        self._process.stdin.write(" ".join(words) + "\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:
@@ -168,6 +174,35 @@ def test_permuted_joints_and_nan_arrive_as_they_are(
         message = heard(deployer, eventually).message
         assert math.isnan(message.position[0])
         assert message.position[1] == math.inf
+
+
+def test_what_the_second_vendor_sends_is_judged_like_anything_else(
+    program: Path, robot: Robot, types: MessageTypes, domain: int, eventually: Eventually
+) -> None:
+    checks = InputChecks(robot, sample_bundle(robot).contract)
+    home = {
+        joint.wire: (angle - joint.offset) / (joint.sign * joint.unit_scale)
+        for joint, angle in zip(robot.joints, robot.home, strict=True)
+    }
+    with connected(program, robot, types, domain, "best_effort", eventually) as (deployer, peer):
+
+        def verdict(velocity: str = ":0.0", **changes: float) -> FaultKind | None:
+            peer.publish(velocity, **{**dict(reversed(home.items())), **changes})
+            received = heard(deployer, eventually)
+            fault = checks.check(received.source, received.message, received.receive_ns)
+            return fault.kind if fault else None
+
+        first = next(iter(home))
+        assert verdict() is None  # permuted, as the names say
+        assert verdict(**{first: math.nan}) == FaultKind.NONFINITE_OBSERVATION
+        assert verdict(velocity="") == FaultKind.MALFORMED
+        assert verdict(**{first: 99.0}) in (FaultKind.JUMP, FaultKind.OUT_OF_RANGE)
+        checks.reset()
+        assert verdict() is None
+        assert checks.stale(time.monotonic_ns()) is None
+        late = checks.stale(time.monotonic_ns() + 1_000_000_000)
+        assert late is not None
+        assert late.kind == FaultKind.STALE
 
 
 def test_a_peer_that_falls_silent_stays_matched_until_it_leaves(

@@ -3,7 +3,7 @@
 // Usage: peer DOMAIN reliable|best_effort [announce]
 // It listens to rt/joint_commands and writes to rt/joint_states, both with the reliability given. With `announce` it sends
 // type information, which ROS on Fast DDS does not. Standard input: one message a line, "name=position name=position
-// ..."; standard output: "command name=position ...", "readers N", "writers N", "incompatible POLICY".
+// ..." or "name=position:velocity ..."; standard output: "command name=position ...", "readers N", "writers N", "incompatible POLICY".
 
 #include <cstdio>
 #include <cstdlib>
@@ -107,7 +107,11 @@ JointState parsed(const std::string& line) {
     while (words >> word) {
         const std::size_t equals = word.rfind('=');
         message.name().push_back(word.substr(0, equals));
-        message.position().push_back(std::strtod(word.c_str() + equals + 1, nullptr));
+        char* rest = nullptr;
+        message.position().push_back(std::strtod(word.c_str() + equals + 1, &rest));
+        if (*rest == ':') {
+            message.velocity().push_back(std::strtod(rest + 1, nullptr));
+        }
     }
     return message;
 }
