@@ -269,6 +269,7 @@ def test_estop_over_the_wire_latches(stage, eventually):
     for _ in range(5):
         operator.publish("estop", types.new("std_msgs/msg/Bool", data=False))
     publish_until("estop_reset", types.new("std_msgs/msg/Empty"), "ESTOP -> INACTIVE")
+    eventually(lambda: node.holding)  # the stream has ended; the next one begins where the arm stands
     sent = len(node.commands)
     publish_until("control", types.new("std_msgs/msg/String", data="activate"), "INACTIVE -> RAMPING")
     eventually(lambda: len(node.commands) > sent + 20)
