@@ -167,8 +167,10 @@ def _check_seal(content: bytes, archive: zipfile.ZipFile) -> None:
     """An archive that `archive_bytes` wrote is compared as a whole; one made by other means has no comment."""
     comment = archive.comment
     if not comment:
-        if content[-22:-18] != b"PK\x05\x06":
-            raise BundlePath("the archive goes on after its end, expected nothing there")
+        if content[-22:-18] != b"PK\x05\x06" or content[-2:] != b"\0\0":
+            raise BundlePath(
+                "the archive is cut, or goes on after its end: its last bytes are not those of an archive"
+            )
         return
     sealed = _SEAL.fullmatch(comment)
     if sealed is None:

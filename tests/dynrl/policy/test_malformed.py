@@ -511,7 +511,8 @@ def test_an_archive_made_by_hand_is_read_as_the_folder_is(folder, tmp_path):
 def test_a_truncated_archive_is_a_path_error(plain_bundle, tmp_path):
     target = plain_bundle.write(tmp_path / "good.zip")
     content = target.read_bytes()
-    for length in (0, 10, len(content) // 2, len(content) - 1):
+    seal = content.rindex(b"dynrl.policy sha256")
+    for length in (0, 10, len(content) // 2, seal - 1, seal, seal + 1, len(content) - 64, len(content) - 1):
         target.write_bytes(content[:length])
         with pytest.raises((BundlePath, BundleHash)):
             PolicyBundle.load(target)
