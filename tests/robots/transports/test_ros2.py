@@ -97,8 +97,15 @@ def test_another_process_with_types_of_its_own_understands_us(
         received: list[Any] = []
         eventually(lambda: received.extend(deployer.poll()) or received)
         assert types.serialize(received[0].message) == types.serialize(sent)
-        (rival,) = deployer._peers.on_topic(deployer._peers.readers, "/joint_commands")
-        assert "process" in deployer._peers.name(rival)
+
+        def names() -> list[str]:
+            deployer.matched()
+            return [
+                deployer._peers.name(p)
+                for p in deployer._peers.on_topic(deployer._peers.readers, "/joint_commands")
+            ]
+
+        eventually(lambda: any("process" in name for name in names()), show=names)
 
 
 def test_a_peer_that_is_killed_leaves_nothing_but_silence(
