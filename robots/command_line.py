@@ -174,7 +174,7 @@ def deploy(
     allow_control_flow: Annotated[bool, arg(help="accept If, Loop and Scan in the graph")] = False,
     debug: Annotated[bool, arg(help="print tracebacks")] = False,
 ) -> int:
-    """Run a policy bundle on a robot.
+    """Run a policy bundle on a robot or on its twin.
 
     First --check, then --shadow, then the twin, and only then the robot. Not a certified safety function and not hard
     real time: keep the robot's own watchdog, limits and emergency stop.
@@ -234,7 +234,10 @@ def run_twin(
     seed: Annotated[int, arg(help="of faults and shuffling")] = 0,
     debug: Annotated[bool, arg(help="print tracebacks")] = False,
 ) -> int:
-    """Run the simulated twin of a robot: the same topics, types and watchdog, with faults on request."""
+    """Run the simulated twin of a robot on ROS topics.
+
+    The same topics, types and watchdog as the robot, with faults on request.
+    """
 
     def work() -> int:
         from dynrl.robots.transports.choice import make_transport
