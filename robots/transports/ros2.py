@@ -16,6 +16,7 @@ from dynrl.robots.transports.base import (
     Endpoints,
     Matched,
     Received,
+    SecurityError,
     TransportError,
     TransportOptions,
 )
@@ -106,6 +107,11 @@ class Ros2Transport:
         try:
             self._participant = DomainParticipant(setup.domain, qos=qos)
         except DDSException as error:
+            if properties:
+                raise SecurityError(
+                    f"--security {self.options.security}: CycloneDDS does not accept this enclave ({error}); its "
+                    "standard error says more, and nothing is sent without it"
+                ) from error
             raise TransportError(
                 f"DDS domain {setup.domain} cannot be joined ({error}): are {PROCESSES} processes of this machine in "
                 f"it already, or are its UDP ports from {ports(setup.domain).start} on taken?"

@@ -205,6 +205,7 @@ def test_the_last_state_waits_for_those_who_come_late(
 @every_transport
 def test_wrong_channel_and_wrong_type_are_refused(side: Sides, robot: Robot, types: MessageTypes) -> None:
     deployer = side(deployer_endpoints(robot, OPTIONS))
+    assert isinstance(deployer, Transport)
     with pytest.raises(TransportError, match=r"channel 'comand' here; the channels are command, "):
         deployer.publish("comand", types.new("sensor_msgs/JointState"))
     with pytest.raises(

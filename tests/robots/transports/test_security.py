@@ -41,6 +41,18 @@ def test_enclave_without_libraries_is_refused_with_the_reason(
     assert not transport.matched().alive
 
 
+def test_enclave_that_cyclone_does_not_accept_never_becomes_a_plain_connection(
+    enclave: Path, robot: Robot, types: MessageTypes, domain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The libraries seem to load, and CycloneDDS itself finds that they, or the files, are none."""
+    options = TransportOptions(domain=domain, security=enclave, backend=CYCLONE)
+    transport = make_transport("ros2", deployer_endpoints(robot, options), options, types)
+    monkeypatch.setattr("dynrl.robots.transports.security.ctypes.CDLL", lambda name: None)
+    with pytest.raises(SecurityError, match="CycloneDDS does not accept this enclave"):
+        transport.open()
+    assert not transport.matched().alive
+
+
 def test_incomplete_enclave_names_what_is_missing(enclave: Path) -> None:
     (enclave / "key.pem").unlink()
     (enclave / "governance.p7s").unlink()
