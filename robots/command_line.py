@@ -170,6 +170,10 @@ def deploy(
             "KIND@START:DURATION[,P=…]", "rehearse a fault with the twin or in this process (repeatable)"
         ),
     ] = (),
+    goal: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        _optional("T:X,Y,Z", "sim: a position to reach, sent T seconds after the start (repeatable)"),
+    ] = (),
     seed: Annotated[int, arg(help="of the twin")] = 0,
     allow_control_flow: Annotated[bool, arg(help="accept If, Loop and Scan in the graph")] = False,
     debug: Annotated[bool, arg(help="print tracebacks")] = False,
@@ -213,7 +217,7 @@ def deploy(
         )
         if duration is not None and duration <= 0:
             raise ConfigError(f"--duration is {duration}, expected seconds above 0")
-        return _deploy(loaded, described, link, config, duration, twin, realtime, fault, seed)
+        return _deploy(loaded, described, link, config, duration, twin, realtime, fault, goal, seed)
 
     return _guarded(work, debug)
 
@@ -302,6 +306,7 @@ def _deploy(
     twin: bool,
     realtime: bool,
     faults: tuple[str, ...],
+    goals: tuple[str, ...],
     seed: int,
 ) -> int:
     from dynrl.robots.deployment import Deployment, to_stderr
@@ -319,11 +324,20 @@ def _deploy(
             "--transport sim runs as fast as it can: say how long with --duration, or --realtime"
         )
     virtual = link.transport == "sim" and not realtime
+    if goals and not virtual:
+        raise ConfigError(
+            "--goal is for --transport sim in virtual time; elsewhere publish goals on the robot's topic"
+        )
     clock: Clock = VirtualClock() if virtual else MonotonicClock()
     with _peer(robot, link, clock, types, twin, faults, seed, period) as (transport, node):
         deployment = Deployment(
             bundle, robot, transport, config, clock=clock, types=types, faults=planned, name=link.transport
         )
+        if goals:
+            from dynrl.robots.rehearsal import send_goals
+
+            assert isinstance(clock, VirtualClock)
+            send_goals(node, clock, types, goals)
         if sys.stdin.isatty():
             print(KEY_HELP, file=sys.stderr)
         report = deployment.run(duration)

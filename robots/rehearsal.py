@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from dynrl.robots.clocks import Clock
+from dynrl.errors import ConfigError
+from dynrl.robots.clocks import Clock, VirtualClock
 from dynrl.robots.description import Robot
 from dynrl.robots.messages import MessageTypes, message_types
 from dynrl.robots.transports.base import TransportOptions, deployer_endpoints, twin_endpoints
 from dynrl.robots.transports.sim import SimNetwork, SimTransport
 from dynrl.robots.twin import NodeOptions, Twin, TwinNode, schedule
+from dynrl.robots.twin.node import VIRTUAL_EPOCH_NS
+
+SECOND = 1_000_000_000
+POSE = "geometry_msgs/msg/PoseStamped"
 
 
 def connect_twin(
@@ -50,3 +56,40 @@ def connect_twin(
     )
     twin.start()
     return network.join(deployer_endpoints(robot, options)), twin
+
+
+def send_goals(twin: TwinNode, clock: VirtualClock, types: MessageTypes, goals: Iterable[str]) -> None:
+    """Sends positions to reach, `"T:X,Y,Z"` each (T in seconds from now), on the robot's source of goal poses.
+
+    Raises:
+        ConfigError: not such a text, or the robot has no such source.
+    """
+    robot = twin.twin.robot
+    channel = robot.provides.get("command/pose")
+    if channel is None or robot.sources[channel].type != POSE:
+        raise ConfigError(f"--goal: robot {robot.name!r} has no source of type {POSE} for a goal")
+    begin = clock.now_ns()
+    for text in goals:
+        at, place = _goal(text)
+        seconds, nanoseconds = divmod(VIRTUAL_EPOCH_NS + round(at * SECOND), SECOND)
+        stamp = types.new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
+        header = types.new("std_msgs/msg/Header", stamp=stamp, frame_id=robot.base_frame)
+        pose = types.new(POSE, header=header)
+        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = place
+        pose.pose.orientation.w = 1.0
+        clock.at(begin + round(at * SECOND), _sender(twin, channel, pose))
+
+
+def _sender(twin: TwinNode, channel: str, message: Any) -> Any:
+    return lambda: twin.transport.publish(channel, message)
+
+
+def _goal(text: str) -> tuple[float, list[float]]:
+    at, colon, place = text.partition(":")
+    try:
+        numbers = [float(at), *(float(part) for part in place.split(","))]
+    except ValueError:
+        numbers = []
+    if not colon or len(numbers) != 4 or not all(abs(number) < 1e6 for number in numbers) or numbers[0] < 0:
+        raise ConfigError(f"--goal {text!a}: expected T:X,Y,Z (seconds, metres), e.g. 3:0.35,0.2,0.3")
+    return numbers[0], numbers[1:]

@@ -55,6 +55,14 @@ def test_check_prints_the_contract_and_starts_nothing(bundle, capsys):
             ["BUNDLE", "--duration", "1", "--fault", "tsale@1"],
             "FaultError: fault 'tsale@1': there is no kind 'tsale'",
         ),
+        (
+            ["BUNDLE", "--duration", "1", "--goal", "3:0.1,x,0"],
+            "ConfigError: --goal '3:0.1,x,0': expected T:X,Y,Z",
+        ),
+        (
+            ["BUNDLE", "--realtime", "--goal", "3:0.1,0,0"],
+            "ConfigError: --goal is for --transport sim in virtual",
+        ),
         (["BUNDLE", "--replay", "nowhere"], "RecordingError: nowhere is not a recording"),
     ],
 )
@@ -86,6 +94,14 @@ def test_a_run_its_report_and_its_replay(bundle, tmp_path, capsys):
     assert (folder / "report.png").stat().st_size > 20_000
     assert main(["deploy", bundle, "--replay", str(folder)]) == 0
     assert "all the same, bit for bit" in capsys.readouterr().out
+
+
+def test_goals_reach_the_deployment(bundle, capsys):
+    assert (
+        main(["deploy", bundle, "--duration", "3", "--goal", "1:0.4,0.1,0.3", "--goal", "2:0.4,-0.1,0.3"])
+        == 0
+    )
+    assert "goal 2" in capsys.readouterr().out, "received and counted"
 
 
 def test_a_run_that_ends_held_says_so_in_its_status(bundle, capsys):
