@@ -90,8 +90,8 @@ def _export_bundle(
         )
         if not parity.episodes:
             print(
-                "warning: no episode could be compared, since the trained policy, moved by a rounding, does not repeat its "
-                "own return: the task is chaotic. Only single actions are proven equal; rehearse with the twin.",
+                "warning: no episode could be compared, since the trained policy, moved by a rounding, does not repeat "
+                "its own return: the task is chaotic. Only single actions are proven equal; rehearse with the twin.",
                 file=sys.stderr,
             )
     return 0
