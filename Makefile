@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SITE := .build/site
+APT := DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends
 
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.3
 
-.PHONY: run test test-slow lint install clean
+.PHONY: run test test-slow test-dds-peer test-ros1 lint install clean
 
 install: $(STAMP)
 
@@ -26,6 +27,17 @@ test: lint
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# Optional jobs: a second DDS vendor and a real ROS 1. They install Debian or Ubuntu packages; where that is not possible
+# the tests skip and say what is missing.
+test-dds-peer: $(STAMP)
+	-$(APT) fastddsgen libfastrtps-dev libfastcdr-dev default-jre-headless g++
+	$(BIN)/python -m pytest tests/robots/transports/test_fastdds.py
+
+test-ros1: $(STAMP)
+	-$(APT) python3-rospy python3-rosmaster python3-sensor-msgs python3-geometry-msgs python3-trajectory-msgs \
+		python3-diagnostic-msgs python3-nav-msgs
+	$(BIN)/python -m pytest tests/robots/transports -k "ros1 and not rosbridge"
 
 # The type checker reads the package as users get it: installed, with the four folders joined under one name.
 lint: $(STAMP)

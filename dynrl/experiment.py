@@ -45,3 +45,22 @@ class ExportingExperiment(Experiment, Protocol):
             ConfigError: no policy of that name.
         """
         ...
+
+
+@runtime_checkable
+class BundlingExperiment(Experiment, Protocol):
+    """An experiment whose policies `dynrl export` writes as policy bundles."""
+
+    def export_bundle(self, run: "Run", out: Path, name: str | None, terms: Path | None) -> Path:
+        """Writes one policy of the run as a bundle, and returns its path.
+
+        Args:
+            out: folder or `.zip` file to write.
+            name: which policy, where the run has several; None for its main one.
+            terms: a `policy.yaml` without `model`, in place of the contract that the environment declares.
+
+        Raises:
+            ConfigError: no policy of that name.
+            dynrl.policy.BundleError: the policy cannot be exported as the contract says.
+        """
+        ...

@@ -78,6 +78,7 @@ ENVS: dict[str, Entry] = _table(
         "the same on 255 x 255 cells, with 25 times the animals",
         {"height": 255, "width": 255, "capacity_sheep": 25600, "capacity_wolves": 12800},
     ),
+    Entry("dynrl/ArmReach-v0", "dynrl.envs.reach:ArmReach", "bring the tool of a small arm to a point"),
 )
 AGENTS: dict[str, Entry] = _table(
     *(
@@ -149,6 +150,7 @@ BENCHMARKS: dict[str, Entry] = _table(
         "dynrl.agents.digital_twins.bench:figures",
         "agent-based models against their definitions and Mesa, controllers and twins against their bars",
     ),
+    Entry("deploy", "dynrl.robots.bench:figures", "control loop, safety, wire and recordings of deployments"),
 )
 
 _GROUPS = {"dynrl.envs": ENVS, "dynrl.agents": AGENTS, "dynrl.experiments": EXPERIMENTS}

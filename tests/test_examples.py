@@ -28,6 +28,12 @@ def best_allocation_is_known(text, folder):
     assert numbers(text, "mean reward of 1000 episodes:")[0] < 0.3046
 
 
+def exported_policy_commands_the_arm(text, folder):
+    assert numbers(text, "largest difference in a fresh process:")[0] <= 1e-5
+    yaw, shoulder, elbow = numbers(text, "joint targets in rad:")
+    assert abs(yaw) <= 1.2 and abs(shoulder + 0.9) <= 0.7 and abs(elbow - 1.4) <= 0.8
+
+
 def agent_finds_the_optimum(text, folder):
     low, high, worth = numbers(text, "its long-run reward: between")
     assert low < worth == 0.305 < high
@@ -123,6 +129,7 @@ def twin_finds_the_patient_and_forecasts(text, folder):
 
 FACTS = {
     "make_env.py": best_allocation_is_known,
+    "export_policy.py": exported_policy_commands_the_arm,
     "train_dynlin_ucb.py": agent_finds_the_optimum,
     "compare_agents.py": tight_radius_wins,
     "budget_allocation.py": budget_goes_to_lasting_effects,

@@ -17,7 +17,10 @@ USER_ERROR, INTERRUPTED = 2, 130
 
 @dataclass(frozen=True)
 class Command:
-    """A command: the function `"module:name"` that runs it, and the first line of its docstring."""
+    """A command: the function `"module:name"` that runs it, and the first line of its docstring.
+
+    The module is one of `dynrl.cli`, or a full name: the core imports no wing, it only knows its names.
+    """
 
     target: str
     summary: str
@@ -32,6 +35,9 @@ COMMANDS = {
     "evaluate": Command("evaluate:evaluate", "Play fresh episodes with what a run has trained"),
     "plot": Command("plot:plot", "Draw the learning curves of runs with confidence bands"),
     "export": Command("export:export", "Write what a run has trained as a policy that runs elsewhere"),
+    "import": Command("import_policy:import_policy", "Make a policy bundle of a policy in another format"),
+    "deploy": Command("dynrl.robots.command_line:deploy", "Run a policy bundle on a robot or on its twin"),
+    "twin": Command("dynrl.robots.command_line:run_twin", "Run the simulated twin of a robot on ROS topics"),
     "bench": Command("bench:bench", "Measure figures and compare them with their bars"),
 }
 
@@ -79,7 +85,8 @@ def _run(given: Sequence[str]) -> int:
 def load(command: Command) -> Callable[..., int]:
     """The function of a command."""
     module, _, function = command.target.partition(":")
-    return getattr(importlib.import_module(f"dynrl.cli.{module}"), function)
+    full = module if module.startswith("dynrl.") else f"dynrl.cli.{module}"
+    return getattr(importlib.import_module(full), function)
 
 
 def _help() -> str:

@@ -62,7 +62,7 @@ class BraxEnv(Env):
     def step(self, state: State, action: jax.Array) -> State:
         """Play one action `[action_size]` in [−1, 1]."""
         episode = Episode(**state.pipeline_state, key=state.info["key"])
-        following, shown = advance(self.func_env, episode, self._to_bounds(action), self.params)
+        following, shown = advance(self.func_env, episode, self.to_bounds(action), self.params)
         return state.replace(
             pipeline_state={"state": following.state, "elapsed": following.elapsed},
             obs=_flat(shown.observation),
@@ -94,7 +94,8 @@ class BraxEnv(Env):
             )
         return space
 
-    def _to_bounds(self, action: jax.Array) -> jax.Array:
+    def to_bounds(self, action: jax.Array) -> jax.Array:
+        """The world's action for `action [action_size]` in [−1, 1]."""
         space = self._action_space
         low, high = (bound.astype(np.float32) for bound in (space.low, space.high))
         finite = np.isfinite(low) & np.isfinite(high)

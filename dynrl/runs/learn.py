@@ -153,6 +153,59 @@ class LearnExperiment:
             raise RunError(f"nothing to plot: {error}") from error
         return [plot_curves(curves, out, "environment steps", "episode return")]
 
+    def export_bundle(self, run: Run, out: Path, name: str | None, terms: Path | None) -> Path:
+        """Writes the policy of one seed as a bundle, parity proven; see `dynrl.policy.export`.
+
+        Args:
+            run: of this experiment.
+            out: folder or `.zip` file to write.
+            name: `seed-N`; None for the first seed.
+            terms: a `policy.yaml` without `model` to use as contract; None for the one that the environment declares.
+
+        Raises:
+            ConfigError: no such seed, or an agent whose policy is not a network that can be exported.
+            RunError: it is not trained yet.
+            BundleError: the contract does not fit, or the exported policy acts differently.
+        """
+        from dynrl.policy.export import contract_of, export_policy
+        from dynrl.policy.yaml_text import read_contract
+
+        seed = self._seed_called(name)
+        path = run.path / _agent_file(seed)
+        if not path.exists():
+            raise RunError(
+                f"{run.path} has no agent of seed {seed} yet; go on with `dynrl train --resume {run.path}`"
+            )
+        env = self._make_env()
+        try:
+            contract = contract_of(env) if terms is None else read_contract(_bytes(terms), str(terms))
+            exported = self._exported(self._load_agent(env, seed, path))
+            export_policy(exported, contract, env, out, provenance=run_provenance(run, seed))
+        finally:
+            env.close()
+        return out
+
+    def _seed_called(self, name: str | None) -> int:
+        known = {f"seed-{seed}": seed for seed in self.config.seeds}
+        if name is not None and name not in known:
+            raise ConfigError(f"--name {name}: no such policy in this run; there is {', '.join(known)}")
+        return self.config.seeds[0] if name is None else known[name]
+
+    def _exported(self, agent: Any) -> Any:
+        from dynrl.policy.exporters.exported import ExportingAgent
+
+        if isinstance(agent, ExportingAgent):
+            return agent.exported_policy()
+        package = self.config.agent.name.partition(".")[0]
+        if isinstance(agent, Agent) or package not in sb3_algorithm.PACKAGES:
+            raise ConfigError(
+                f"agent.name: {self.config.agent.name} has no policy that can become an ONNX graph; expected an agent "
+                "with exported_policy(), or one of Stable-Baselines3 or SBX"
+            )
+        from dynrl.policy.exporters import sb3
+
+        return sb3.export_sb3(agent) if package == "sb3" else sb3.export_sbx(agent)
+
     def _make_env(self) -> gym.Env:
         choice = self.config.env
         try:
@@ -190,6 +243,29 @@ class LearnExperiment:
 def config_of(run: Run) -> LearnConfig:
     """The config that a run of this experiment was made with."""
     return read_config(str(run.config_path)).take("experiment")[1].build(LearnConfig)
+
+
+def run_provenance(run: Run, seed: int) -> Any:
+    """Where a policy comes from, for its bundle."""
+    from dynrl.policy.contract import Provenance
+    from dynrl.policy.files import sha256
+
+    commit, _, state = (run.git or "").partition("-")
+    return Provenance(
+        run=run.path.resolve().name,
+        config_sha256=sha256(run.config_path.read_bytes()),
+        git=commit or None,
+        dirty=state == "dirty",
+        versions=run.versions,
+        seed=seed,
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--contract {path}: cannot be read: {error.strerror}") from error
 
 
 def _agent_file(seed: int) -> str:

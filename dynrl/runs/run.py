@@ -44,12 +44,14 @@ class Run:
         path: the folder.
         experiment: name of the experiment that the run belongs to.
         versions: what the run was started with.
+        git: commit that it was started from, with `-dirty` when files differed; None outside a checkout.
     """
 
     def __init__(self, path: Path, info: Mapping[str, Any], writable: bool) -> None:
         self.path = path
         self.experiment: str = info["experiment"]
         self.versions: dict[str, str] = dict(info["versions"])
+        self.git: str | None = info.get("git")
         self._info = dict(info)
         self._writable = writable
         self._lock = _lock(path) if writable else None

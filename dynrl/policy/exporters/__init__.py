@@ -1,0 +1,1 @@
+"""From trained agents to ONNX graphs, one file per framework."""

@@ -1,0 +1,1 @@
+"""Programs that run beside the control loop and speak for it: rospy and rosbridge need interpreters of their own."""
