@@ -1,6 +1,7 @@
 """Counting episodes while learning, and playing them with a trained agent."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -38,15 +39,22 @@ class EpisodeRecord:
 
     def row(self) -> dict[str, float | int]:
         """The metrics since the last row (NaN where no episode ended), and begins the next."""
-        metrics = {
-            "episode_return": self.ended_return / self.ended if self.ended else float("nan"),
-            "episode_length": self.ended_length / self.ended if self.ended else float("nan"),
-            "reward_per_step": self.reward / self.steps if self.steps else float("nan"),
-            "episodes": self.total_ended,
-        }
-        self.ended, self.ended_return, self.ended_length = 0, 0.0, 0
-        self.steps, self.reward = 0, 0.0
-        return metrics
+        return pooled_row([self])
+
+
+def pooled_row(records: Sequence[EpisodeRecord]) -> dict[str, float | int]:
+    """One row of metrics of several environments; begins the next row in each record."""
+    ended, steps = sum(record.ended for record in records), sum(record.steps for record in records)
+    metrics = {
+        "episode_return": sum(record.ended_return for record in records) / ended if ended else float("nan"),
+        "episode_length": sum(record.ended_length for record in records) / ended if ended else float("nan"),
+        "reward_per_step": sum(record.reward for record in records) / steps if steps else float("nan"),
+        "episodes": sum(record.total_ended for record in records),
+    }
+    for record in records:
+        record.ended, record.ended_return, record.ended_length = 0, 0.0, 0
+        record.steps, record.reward = 0, 0.0
+    return metrics
 
 
 def play_episodes(agent: Any, env: gym.Env, episodes: int, seed: int) -> np.ndarray:

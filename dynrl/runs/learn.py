@@ -15,7 +15,7 @@ from dynrl.config import ConfigInput, read_config
 from dynrl.errors import ConfigError, RunError
 from dynrl.runs import sb3_algorithm
 from dynrl.runs.checkpoint import Checkpoint, flatten_tree, unflatten_tree
-from dynrl.runs.episodes import EpisodeRecord, play_episodes
+from dynrl.runs.episodes import EpisodeRecord, play_episodes, pooled_row
 from dynrl.runs.progress import Progress
 from dynrl.runs.run import Run
 
@@ -52,8 +52,9 @@ class LearnConfig:
 
     Attributes:
         env, agent: what learns where.
-        total_timesteps: environment steps per seed.
+        total_timesteps: environment steps per seed, of all copies together.
         seeds: one training each, one after the other.
+        num_envs: copies of the environment that an algorithm of SB3 or SBX acts in, in one compiled step.
         log_every: steps between two rows of metrics.
         checkpoint_every: steps between two checkpoints (moved to the end of the running episode when the
             environment cannot store its state).
@@ -63,11 +64,12 @@ class LearnConfig:
     agent: AgentChoice
     total_timesteps: int = 100_000
     seeds: tuple[int, ...] = (0,)
+    num_envs: int = 1
     log_every: int = 1_000
     checkpoint_every: int = 10_000
 
     def __post_init__(self) -> None:
-        for name in ("total_timesteps", "log_every", "checkpoint_every"):
+        for name in ("total_timesteps", "num_envs", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
@@ -87,7 +89,11 @@ class LearnExperiment:
 
     def __init__(self, config: LearnConfig) -> None:
         self.config = config
-        env = self._make_env()
+        if config.num_envs > 1 and not sb3_algorithm.is_sb3_name(config.agent.name):
+            raise ConfigError(
+                f"num_envs: {config.agent.name} learns in one environment at a time; more than 1 is for SB3 and SBX"
+            )
+        env = self.make_training_env()
         try:
             self._make_agent(env, config.seeds[0])
         finally:
@@ -213,7 +219,23 @@ class LearnExperiment:
         except (gym.error.Error, ImportError, TypeError, ValueError) as error:
             raise ConfigError(f"env: {choice.id} cannot be made: {error}") from error
 
-    def _make_agent(self, env: gym.Env, seed: int) -> Any:
+    def make_training_env(self) -> Any:
+        """What an agent learns in: the environment, or `num_envs` copies of it.
+
+        Raises:
+            ConfigError: it cannot be made, or not in copies.
+        """
+        if self.config.num_envs == 1:
+            return self._make_env()
+        from dynrl.faces.sb3 import SB3VecEnv
+
+        choice = self.config.env
+        try:
+            return SB3VecEnv(choice.id, self.config.num_envs, **choice.kwargs)
+        except (ImportError, TypeError, ValueError) as error:
+            raise ConfigError(f"num_envs: {choice.id} cannot be made in copies: {error}") from error
+
+    def _make_agent(self, env: Any, seed: int) -> Any:
         choice = self.config.agent
         if sb3_algorithm.is_sb3_name(choice.name):
             return sb3_algorithm.make_model(choice.name, env, choice.config, seed)
@@ -283,13 +305,14 @@ class _SeedTraining:
         self.config = experiment.config
         self.run, self.index, self.progress = run, index, progress
         self.seed = self.config.seeds[index]
-        self.env = experiment._make_env()
+        self.env = experiment.make_training_env()
         self.agent = experiment._make_agent(self.env, self.seed)
-        self.record = EpisodeRecord()
+        self.records = [EpisodeRecord() for _ in range(self.config.num_envs)]
         self.step = 0
         self.saved_step = 0
         # Wrappers keep state of their own, so only a bare environment is stored in the middle of an episode.
-        self.stores_state = self.env.unwrapped is self.env and callable(getattr(self.env, "state_dict", None))
+        bare = getattr(self.env, "unwrapped", None) is self.env
+        self.stores_state = bare and callable(getattr(self.env, "state_dict", None))
 
     def train(self, checkpoint: Checkpoint | None) -> None:
         """Trains to the end, from `checkpoint` if there is one, and stores the agent."""
@@ -307,26 +330,29 @@ class _SeedTraining:
         self.env.close()
 
     def _on_step(self, local_values: dict[str, Any], global_values: dict[str, Any]) -> bool:
+        self._count(local_values)
         done = bool(local_values["dones"][0])
-        self._count(float(local_values["rewards"][0]), done)
         due = self.step - self.saved_step >= self.config.checkpoint_every
         if due and (done or self.stores_state) and self.step < self.config.total_timesteps:
             self._checkpoint()
         return True
 
     def _on_sb3_step(self, local_values: dict[str, Any], global_values: dict[str, Any]) -> bool:
-        self._count(float(local_values["rewards"][0]), bool(local_values["dones"][0]))
+        self._count(local_values)
         return self.step < self.config.total_timesteps
 
-    def _count(self, reward: float, done: bool) -> None:
-        self.step += 1
-        self.record.add(reward, done)
-        headline = ""
-        if self.step % self.config.log_every == 0 or self.step == self.config.total_timesteps:
-            row = self.record.row()
+    def _count(self, local_values: Mapping[str, Any]) -> None:
+        for record, reward, done in zip(
+            self.records, local_values["rewards"], local_values["dones"], strict=True
+        ):
+            record.add(float(reward), bool(done))
+        before, self.step = self.step, self.step + len(self.records)
+        headline, every, end = "", self.config.log_every, self.config.total_timesteps
+        if self.step // every > before // every or before < end <= self.step:
+            row = pooled_row(self.records)
             self.run.log(self.step, {"seed": self.seed, **row}, {"steps_per_second": self.progress.rate()})
             headline = f"return {row['episode_return']:.4g}"
-        self.progress.advance(1, headline)
+        self.progress.advance(self.step - before, headline)
 
     def _checkpoint(self) -> None:
         arrays = {f"agent/{name}": array for name, array in self.agent.state_dict().items()}
@@ -335,7 +361,7 @@ class _SeedTraining:
             arrays |= {f"env/{name}": array for name, array in self.env.state_dict().items()}  # type: ignore[attr-defined]
             if self.agent.last_observation is not None:
                 arrays |= flatten_tree(self.agent.last_observation, "observation")
-        meta = {"seed_index": self.index, "record": dataclasses.asdict(self.record)}
+        meta = {"seed_index": self.index, "record": dataclasses.asdict(self.records[0])}
         self.run.checkpoint(self.step, arrays, meta)
         self.saved_step = self.step
         if not self.stores_state:
@@ -346,7 +372,7 @@ class _SeedTraining:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.step = self.saved_step = checkpoint.step
-        self.record = EpisodeRecord(**checkpoint.meta["record"])
+        self.records = [EpisodeRecord(**checkpoint.meta["record"])]
         self.agent.load_state_dict(_part(checkpoint.arrays, "agent"))
         self.env.action_space.seed(_reseed(self.seed, self.step))
         if not self.stores_state:

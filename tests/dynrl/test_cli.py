@@ -1,5 +1,6 @@
 """The command line: what it prints, its exit statuses, and that wrong input leaves nothing behind."""
 
+import csv
 import subprocess
 import sys
 import time
@@ -137,6 +138,21 @@ def test_sb3_algorithms_train_resume_by_seed_and_come_back_without_pickle(
     assert not [path for path in folder.rglob("*") if path.suffix in (".zip", ".pkl", ".pth")]
 
 
+def test_sb3_learns_in_several_copies_of_an_environment(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = ["env={id: dynrl/ArmReach-v0}", "agent={name: sb3.PPO, config: {n_steps: 32}}", "num_envs=4"]
+    settings = ["walk.yaml", *copies, "seeds=[3]", "total_timesteps=640", "log_every=320"]
+    for out in ("one", "two"):
+        assert main(["train", *settings, "--out", out]) == 0
+    assert (folder / "one" / "metrics.csv").read_bytes() == (folder / "two" / "metrics.csv").read_bytes()
+    with (folder / "one" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [320, 640]
+    assert int(rows[-1]["episodes"]) == 4 * (160 // 75)  # 75 steps per episode, 160 steps in each copy
+    assert float(rows[-1]["episode_length"]) == 75
+
+
 def test_evaluate_prints_the_known_return_of_a_still_pole(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +180,7 @@ def test_plot_writes_a_picture_of_several_runs(folder: Path, capsys: pytest.Capt
     ("arguments", "message"),
     [
         (["train"], "name a config"),
+        (["train", "walk.yaml", "num_envs=2"], "num_envs: own_code:"),
         (["train", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["train", "seeds=[1]"], "name a config before the settings"),
         (["train", "walk.yaml", "env.id=own/None-v0"], "command line: env: own/None-v0 cannot be made"),
