@@ -172,6 +172,8 @@ class Ros2Transport:
             samples = reader.take(endpoint.qos.depth)
             if samples:
                 received += self._received(endpoint, samples)
+                if not self._matched.publishers.get(endpoint.channel):
+                    self._last_refresh_ns = 0  # somebody new: `matched` must know
         self._last_poll_ns = time.monotonic_ns()
         if len(received) > 1:
             received.sort(key=lambda message: message.receive_ns)
