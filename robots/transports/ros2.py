@@ -312,10 +312,12 @@ def _acquire(setup: Discovery) -> None:
         try:
             entity = Domain(setup.domain, f"{log.config},{setup.config}")
         except DDSException as error:
+            log.unlink()
             log.close()
             raise TransportError(
                 f"DDS domain {setup.domain} cannot be set up ({error}); its configuration is {setup.config}"
             ) from error
+        log.unlink()
         known = _domains[setup.domain] = _OpenDomain(setup.config, entity, log)
     elif known.config != setup.config:
         raise TransportError(

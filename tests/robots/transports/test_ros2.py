@@ -176,6 +176,14 @@ def test_a_machine_without_ipv4_talks_over_ipv6(
         process.wait()
 
 
+def test_nothing_is_left_on_disk_however_the_process_ends(
+    opened: Opener, robot: Robot, options: TransportOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    opened(deployer_endpoints(robot, options))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_who_has_spoken_is_known_at_once(
     opened: Opener,
     robot: Robot,
