@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 from dynrl.robots.messages import Malformed, MalformedMessage, MessageTypes, message_types
@@ -59,6 +60,7 @@ class BridgeTransport(ABC):
         self._inbox: list[Received] = []
         self._pending = b""
         self._status: dict[str, Any] = {}
+        self._heard: set[str] = set()  # channels that spoke since the last status
         self._lost = ""
         self.dropped = 0
 
@@ -147,8 +149,10 @@ class BridgeTransport(ABC):
         for kind, payload in self._incoming.feed(data):
             if kind == framing.MESSAGE:
                 self._inbox.append(self._received(payload))
+                self._heard.add(self._inbox[-1].source)
             elif kind == framing.STATUS:
                 self._status = json.loads(payload)
+                self._heard.clear()
             elif kind == framing.FAILED:
                 self._lost = json.loads(payload)
 
@@ -194,7 +198,12 @@ class BridgeTransport(ABC):
             return Matched(alive=False, subscribers=0)
         if self._lost:
             return Matched(alive=False, subscribers=0, notices=(self._lost,))
-        return self._describe(self._status)
+        matched = self._describe(self._status)
+        if not self._heard:
+            return matched
+        # The status comes ten times a second; who spoke since is there, whatever it says.
+        heard = {channel: max(matched.publishers.get(channel, 0), 1) for channel in self._heard}
+        return replace(matched, publishers={**matched.publishers, **heard})
 
     def _command_and_reset(self) -> tuple[Endpoint | None, Endpoint | None]:
         command = next((e for e in self.endpoints.writers if e.channel == COMMAND), None)
@@ -205,7 +214,7 @@ class BridgeTransport(ABC):
         connection, self._connection = self._connection, None
         process, self._process = self._process, None
         self._status, self._pending, self._lost = {}, b"", ""
-        self._incoming, self._inbox = framing.FrameReader(), []
+        self._incoming, self._inbox, self._heard = framing.FrameReader(), [], set()
         if connection is not None:
             connection.close()  # the child ends when its end of the socket reads nothing more
         if process is not None:

@@ -30,7 +30,10 @@ class CycloneLog:
         if "TYPE_INFORMATION" in new and "invalid" in new:
             self.notices = (TYPE_INFORMATION,)
 
-    def close(self) -> None:
-        """Delete the file."""
-        self._file.close()
+    def unlink(self) -> None:
+        """Take the name away once both ends have the file open: nothing is left behind, however the process ends."""
         os.unlink(self.path)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._file.close()

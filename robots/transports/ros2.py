@@ -172,6 +172,8 @@ class Ros2Transport:
             samples = reader.take(endpoint.qos.depth)
             if samples:
                 received += self._received(endpoint, samples)
+                if not self._matched.publishers.get(endpoint.channel):
+                    self._last_refresh_ns = 0  # somebody new: `matched` must know
         self._last_poll_ns = time.monotonic_ns()
         if len(received) > 1:
             received.sort(key=lambda message: message.receive_ns)
@@ -310,10 +312,12 @@ def _acquire(setup: Discovery) -> None:
         try:
             entity = Domain(setup.domain, f"{log.config},{setup.config}")
         except DDSException as error:
+            log.unlink()
             log.close()
             raise TransportError(
                 f"DDS domain {setup.domain} cannot be set up ({error}); its configuration is {setup.config}"
             ) from error
+        log.unlink()
         known = _domains[setup.domain] = _OpenDomain(setup.config, entity, log)
     elif known.config != setup.config:
         raise TransportError(

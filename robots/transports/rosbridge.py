@@ -93,11 +93,16 @@ class RosbridgeTransport(BridgeTransport):
         return Matched(
             alive=status["alive"],
             subscribers=len(rosapi.get(f"subscribers {command.topic}", [])) if command else 0,
-            publishers={e.channel: len(rosapi.get(f"publishers {e.topic}", [])) for e in self._readers},
+            publishers={e.channel: self._publishers(status, e) for e in self._readers},
             other_writers=self._others(rosapi, command),
             other_resetters=resetters if len(resetters) > 1 else (),
             notices=tuple(notices),
         )
+
+    def _publishers(self, status: dict[str, Any], endpoint: Endpoint) -> int:
+        """How many publish to a topic: what rosapi says, or one that was heard since it last said that nobody does."""
+        told = len(status["rosapi"].get(f"publishers {endpoint.topic}", []))
+        return max(told, int(endpoint.topic in status["heard"]))
 
     def _others(self, rosapi: dict[str, list[str]], endpoint: Endpoint | None) -> tuple[str, ...]:
         nodes = rosapi.get(f"publishers {endpoint.topic}", []) if endpoint else []

@@ -135,6 +135,7 @@ class Client:
         self._notices: list[str] = []
         self._rosapi: dict[str, list[str]] = {}
         self._rosapi_answers = True
+        self._heard: set[str] = set()
         self._gone = threading.Event()
 
     def run(self, incoming: Any) -> None:
@@ -178,7 +179,7 @@ class Client:
         """The server has gone."""
         if self._protocol is protocol:
             self._protocol = None
-            self._rosapi = {}
+            self._rosapi, self._heard = {}, set()
             self._gone.set()
             self.report()
 
@@ -207,6 +208,7 @@ class Client:
         """A message that the server publishes to us."""
         now = time.monotonic_ns()
         number = self._by_topic[topic]
+        self._heard.add(topic)
         name = self._setup["readers"][number]["ros_type"]
         try:
             raw = self._cdr(name, content)
@@ -249,7 +251,10 @@ class Client:
     def answered(self, what: str, topic: str, values: Any) -> None:
         """An answer of rosapi."""
         self._rosapi_answers = True
-        self._rosapi[f"{what} {topic}"] = [str(node) for node in values.get(what, [])]
+        nodes = [str(node) for node in values.get(what, [])]
+        self._rosapi[f"{what} {topic}"] = nodes
+        if what == "publishers" and not nodes:
+            self._heard.discard(topic)
 
     def refused(self, values: Any) -> None:
         """rosapi is not there."""
@@ -268,6 +273,7 @@ class Client:
                     "alive": self._protocol is not None,
                     "rosapi": self._rosapi,
                     "rosapi_answers": self._rosapi_answers,
+                    "heard": sorted(self._heard),
                     "notices": self._notices,
                 },
             )

@@ -176,6 +176,36 @@ def test_a_machine_without_ipv4_talks_over_ipv6(
         process.wait()
 
 
+def test_nothing_is_left_on_disk_however_the_process_ends(
+    opened: Opener, robot: Robot, options: TransportOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    opened(deployer_endpoints(robot, options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_has_spoken_is_known_at_once(
+    opened: Opener,
+    robot: Robot,
+    options: TransportOptions,
+    types: MessageTypes,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a source that speaks would count as absent until the next look around."""
+    monkeypatch.setattr("dynrl.robots.transports.ros2.REFRESH_NS", 10**12)
+    deployer = opened(deployer_endpoints(robot, options))
+    assert deployer.matched().publishers["joint_states"] == 0
+    twin = opened(twin_endpoints(robot, options))
+
+    def heard() -> bool:
+        twin.publish("joint_states", types.new(JOINT_STATE, name=["a"]))
+        return bool(deployer.poll())
+
+    eventually(heard)
+    assert deployer.matched().publishers["joint_states"] == 1
+
+
 def test_endpoints_carry_the_type_hash_where_ros_looks_for_it(
     opened: Opener, robot: Robot, options: TransportOptions, types: MessageTypes, eventually: Eventually
 ) -> None:

@@ -192,6 +192,26 @@ def test_server_without_rosapi_is_said(opened: Opener, rosbridge_server: Any, ev
     eventually(lambda: any("has no rosapi" in notice for notice in deployer.matched().notices))
     assert deployer.matched().subscribers == 0
     assert deployer.matched().alive
+    assert deployer.matched().publishers["joint_states"] == 0
+    rosbridge_server.do("publish", topic="/joint_states", msg={"name": ["a"]})
+    eventually(lambda: deployer.matched().publishers["joint_states"] == 1, what="what is heard is published")
+    rosbridge_server.do("close")
+    eventually(lambda: deployer.matched().publishers.get("joint_states") == 0)
+
+
+def test_who_speaks_is_there_until_rosapi_says_that_nobody_is(
+    opened: Opener, rosbridge_server: Any, eventually: Eventually
+) -> None:
+    deployer = opened()
+    assert deployer.matched().publishers["joint_states"] == 0
+
+    def spoken() -> bool:
+        rosbridge_server.do("publish", topic="/joint_states", msg={"name": ["a"]})
+        deployer.poll()
+        return deployer.matched().publishers["joint_states"] == 1
+
+    eventually(spoken)
+    eventually(lambda: deployer.matched().publishers["joint_states"] == 0, what="rosapi knows nobody")
 
 
 @pytest.mark.slow
@@ -233,7 +253,7 @@ def _accept(listener: socket.socket) -> None:
 
 def test_a_server_elsewhere_is_said_to_be_open() -> None:
     options = TransportOptions(host="10.0.0.7")
-    status = {"alive": True, "rosapi": {}, "rosapi_answers": True, "notices": []}
+    status = {"alive": True, "rosapi": {}, "rosapi_answers": True, "heard": [], "notices": []}
     transport = RosbridgeTransport(deployer_endpoints(Robot.load("arm"), options), options)
     (notice,) = transport._describe(status).notices
     assert "asks for no password; whoever reaches it can command the robot" in notice
