@@ -32,7 +32,7 @@ from dynrl.robots.transports.sim import SimNetwork
 SECOND = 1_000_000_000
 JOINTS, OBSERVATION, HIDDEN = 12, 48, 256
 TICK_P50, TICK_P99, TICK_RATIO = 150.0, 400.0, 12.0
-END_TO_END = 500.0
+END_TO_END, ON_MESSAGE = 500.0, 400.0
 FILTER_RELATIVE = 1e-9
 LATENESS_FIFO, LATENESS_FIFO_MAX, LATENESS_NORMAL = 100.0, 1000.0, 500.0
 
@@ -212,17 +212,18 @@ def wire_figures(quick: bool) -> Iterator[Figure]:
     from dynrl.robots.transports.measure import round_trip_figures
 
     yield from round_trip_figures(quick)
-    yield _end_to_end_figure(5.0 if quick else 20.0)
+    for tick_on in (None, "joint_states"):
+        yield _end_to_end_figure(5.0 if quick else 20.0, tick_on)
 
 
-def _end_to_end_figure(seconds: float) -> Figure:
+def _end_to_end_figure(seconds: float, tick_on: str | None) -> Figure:
     from dynrl.robots.command_line import Link, twin_process
     from dynrl.robots.transports.ros2 import Ros2Transport
 
     robot = Robot.load("arm")
     link = Link(transport="ros2", domain=random.randint(1, 101))
     options, types = link.options(0.02), message_types()
-    config = DeploymentConfig(ramp=0.2, patience=60.0)
+    config = DeploymentConfig(ramp=0.2, patience=60.0, tick_on=tick_on)
     with twin_process(robot, link, (), 0):
         transport = Ros2Transport(deployer_endpoints(robot, options), options, types)
         deployment = Deployment(
@@ -231,14 +232,18 @@ def _end_to_end_figure(seconds: float) -> Figure:
         report = deployment.run(seconds)
     ticks = deployment.latency.recent()
     whole, age = ticks[:, FIELDS.index("end_to_end")], ticks[:, FIELDS.index("observation_age")]
-    spent = (whole - age)[whole != ABSENT] / 1000
+    # At deadlines, how long a message has waited is a matter of phase, and is left out.
+    spent = (whole if tick_on else whole - age)[whole != ABSENT] / 1000
     half, most = np.percentile(spent, [50, 99])
+    bar = ON_MESSAGE if tick_on else END_TO_END
     measured = f"p50 {half:.0f}, p99 {most:.0f} µs, {report.overruns} overruns in {report.ticks} ticks"
     return Figure(
-        "observation used to command on DDS, arm at 50 Hz",
-        "p50 <= 500 µs",
+        "observation received to command on DDS, ticking on messages"
+        if tick_on
+        else "observation used to command on DDS, arm at 50 Hz",
+        f"p50 <= {bar} µs",
         measured,
-        bool(half <= END_TO_END),
+        bool(half <= bar),
         _load(),
     )
 

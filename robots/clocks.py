@@ -23,6 +23,9 @@ class Clock(Protocol):
     def wait_until(self, deadline_ns: int) -> None:
         """Returns at or after `deadline_ns`, at once if that is past."""
 
+    def nap(self, nanoseconds: int) -> None:
+        """Leaves the processor to others for about so long."""
+
 
 class MonotonicClock:
     """`time.monotonic_ns`, which never jumps: sleeps until 200 µs before the deadline, then spins.
@@ -50,6 +53,9 @@ class MonotonicClock:
                 self._unslept = 0
         while time.monotonic_ns() < deadline_ns:
             pass
+
+    def nap(self, nanoseconds: int) -> None:
+        time.sleep(nanoseconds * 1e-9)
 
 
 class VirtualClock:
@@ -80,6 +86,9 @@ class VirtualClock:
     def advance(self, nanoseconds: int) -> None:
         """Let time pass, as slow work would."""
         self.wait_until(self._now + nanoseconds)
+
+    def nap(self, nanoseconds: int) -> None:
+        self.advance(nanoseconds)
 
     def wait_until(self, deadline_ns: int) -> None:
         while self._agenda and self._agenda[0][0] <= deadline_ns:

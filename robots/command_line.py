@@ -160,6 +160,10 @@ def deploy(
         _optional("MODE", "what an e-stop does (the robot's): hold, damp, zero_effort, silent"),
     ] = None,
     max_overruns: Annotated[int, arg(help="periods in a row without a tick in time that are accepted")] = 5,
+    tick_on: Annotated[
+        str | None,
+        _optional("SOURCE", "tick when this source speaks, at most half a period before the deadline"),
+    ] = None,
     no_fifo: Annotated[bool, arg(help="do not ask for real-time priority")] = False,
     mlock: Annotated[bool, arg(help="keep the memory of the process in RAM")] = False,
     core: Annotated[int | None, _optional("N", "bind the loop to this CPU core")] = None,
@@ -209,6 +213,7 @@ def deploy(
             heartbeat_timeout=heartbeat,
             use_sim_time=link.use_sim_time,
             stop=stop,
+            tick_on=tick_on,
             fifo=not no_fifo,
             lock_memory=mlock,
             core=core,

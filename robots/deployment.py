@@ -30,7 +30,14 @@ from dynrl.robots.settings import DeploymentConfig
 from dynrl.robots.states import MOVING, Event, State, Transition, lifecycle_label
 from dynrl.robots.summary import Tally
 from dynrl.robots.surface import Surface
-from dynrl.robots.transports.base import COMMAND, DIAGNOSTICS, SHADOW_COMMAND, STATE, TRANSITION_EVENT
+from dynrl.robots.transports.base import (
+    COMMAND,
+    DIAGNOSTICS,
+    SHADOW_COMMAND,
+    STATE,
+    TRANSITION_EVENT,
+    Received,
+)
 
 SECOND = 1_000_000_000
 WARM_UP, WARM_UP_ATTEMPTS = 50, 3
@@ -96,6 +103,11 @@ class Deployment:
         self._session = bundle.session()
         _check_speed(self._session, contract)
         _check_stop(self.config.stop or robot.stop, robot)
+        if self.config.tick_on is not None and self.config.tick_on not in robot.sources:
+            raise DeploymentError(
+                f"tick_on: robot {robot.name!r} has no source {self.config.tick_on!r}; "
+                f"it has {', '.join(robot.sources)}"
+            )
         self.period_ns = contract.control.period_ns
         self._faults = faults
         self.controller = Controller(
@@ -144,8 +156,9 @@ class Deployment:
 
     def step(self) -> TickOutput:
         """Waits for the next tick and does it. `run` is this, again and again, between set-up and tidying."""
-        tick = self.pacer.wait()
-        received = self.transport.poll()
+        received: list[Received] = []
+        tick = self.pacer.wait(self._arrival(received))
+        received += self.transport.poll()
         now = self.clock.now_ns()
         peers = self._peers()
         given = TickInput(
@@ -253,6 +266,19 @@ class Deployment:
 
     # Parts of a tick
 
+    def _arrival(self, received: list[Received]) -> Callable[[int], bool] | None:
+        """Looks for the message that the next tick waits for, if any; what it sees on the way goes to `received`."""
+        source = self.config.tick_on
+        if source is None:
+            return None
+
+        def arrived(since_ns: int) -> bool:
+            polled = self.transport.poll()
+            received.extend(polled)
+            return any(message.source == source and message.receive_ns >= since_ns for message in polled)
+
+        return arrived
+
     def _policy(self, observation: np.ndarray) -> np.ndarray:
         action = self._session(observation)
         waste = self._rehearsed().get("slow_policy")
@@ -330,7 +356,7 @@ class Deployment:
         used = out.observation is not None and newest > 0
         self.latency.record(
             (
-                tick.woke_ns - tick.deadline_ns,
+                max(0, tick.woke_ns - tick.deadline_ns),
                 given.now_ns - newest if used else ABSENT,
                 self._stamp_age(given) if used else ABSENT,
                 out.policy_ns,

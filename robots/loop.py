@@ -12,13 +12,15 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dynrl.robots.clocks import Clock
 
 SECOND = 1_000_000_000
+GLANCE = 50_000
+"""ns between two looks for the message that a tick waits for."""
 FIFO_PRIORITY = 50
 """What ros2_control uses."""
 _RESET_ON_FORK = 0x40000000
@@ -74,11 +76,22 @@ class Pacer:
         self._consecutive = 0
         self._recent.clear()
 
-    def wait(self) -> Tick:
-        """Waits for the next deadline."""
+    def wait(self, arrived: Callable[[int], bool] | None = None) -> Tick:
+        """Waits for the next deadline.
+
+        Args:
+            arrived: `arrived(since_ns)` ends the wait early, from half a period before the deadline on, as soon as it
+                is true; deadlines stay where they are, so the mean rate does too.
+        """
         self._index += 1
         deadline = self._start + self._index * self.period_ns
-        self._clock.wait_until(deadline)
+        if arrived is None:
+            self._clock.wait_until(deadline)
+        else:
+            opens = deadline - self.period_ns // 2
+            self._clock.wait_until(opens)
+            while not arrived(opens) and (left := deadline - self._clock.now_ns()) > 0:
+                self._clock.nap(min(GLANCE, left))
         return Tick(self._index, deadline, self._clock.now_ns())
 
     def finish(self) -> bool:

@@ -24,6 +24,8 @@ class DeploymentConfig:
         heartbeat_timeout: seconds without a message on the e-stop topic that trip it; None for no heartbeat.
         use_sim_time: `/clock` must run; a simulation that pauses holds the robot.
         stop: what an emergency stop does; None takes the robot's.
+        tick_on: source whose next message starts a tick early, at most half a period before its deadline (a message
+            then waits for microseconds instead of up to a period); None ticks at the deadlines.
         fifo: ask for real-time priority.
         lock_memory: keep all memory of the process in RAM.
         core: bind the loop to this CPU core.
@@ -42,6 +44,7 @@ class DeploymentConfig:
     heartbeat_timeout: float | None = None
     use_sim_time: bool = False
     stop: StopMode | None = None
+    tick_on: str | None = None
     fifo: bool = True
     lock_memory: bool = False
     core: int | None = None

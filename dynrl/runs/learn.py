@@ -358,7 +358,7 @@ class _SeedTraining:
         arrays = {f"agent/{name}": array for name, array in self.agent.state_dict().items()}
         self.env.action_space.seed(_reseed(self.seed, self.step))
         if self.stores_state:
-            arrays |= {f"env/{name}": array for name, array in self.env.state_dict().items()}  # type: ignore[attr-defined]
+            arrays |= {f"env/{name}": array for name, array in self.env.state_dict().items()}
             if self.agent.last_observation is not None:
                 arrays |= flatten_tree(self.agent.last_observation, "observation")
         meta = {"seed_index": self.index, "record": dataclasses.asdict(self.records[0])}
@@ -379,7 +379,7 @@ class _SeedTraining:
             self._begin_episode()
             return
         observation, _ = self.env.reset(seed=self.seed)
-        self.env.load_state_dict(_part(checkpoint.arrays, "env"))  # type: ignore[attr-defined]
+        self.env.load_state_dict(_part(checkpoint.arrays, "env"))
         if any(name.partition("/")[0] == "observation" for name in checkpoint.arrays):
             self.agent.last_observation = unflatten_tree(observation, checkpoint.arrays, "observation")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynrl.robots.clocks import VirtualClock
 from dynrl.robots.latency import ABSENT, FIELDS, PERCENTILES, Latency, LogHistogram
-from dynrl.robots.loop import REMEDY, Collector, Pacer, real_time
+from dynrl.robots.loop import GLANCE, REMEDY, Collector, Pacer, real_time
 from dynrl.robots.report import coarse
 
 PERIOD = 10_000_000
@@ -45,6 +45,26 @@ def test_the_phase_is_kept_whatever_ticks_take(taken):
         ended = clock.now_ns()
         assert pacer.finish() is (work > PERIOD)
     assert pacer.skipped == sum(-(-(work - PERIOD) // PERIOD) for work in taken if work > PERIOD)
+
+
+def test_a_message_starts_a_tick_early_but_not_before_half_a_period_and_keeps_the_phase():
+    clock = VirtualClock(1)
+    pacer = Pacer(clock, PERIOD)
+    pacer.start()
+    arrivals = [0.1, 0.5, 0.72, 1.4, None]  # in periods after the deadline before
+
+    def wait(at):
+        due = None if at is None else clock.now_ns() // PERIOD * PERIOD + 1 + at * PERIOD
+        return pacer.wait(lambda since: due is not None and since <= due <= clock.now_ns())
+
+    begun = []
+    for at in arrivals:
+        tick = wait(at)
+        begun.append((tick.woke_ns - (tick.deadline_ns - PERIOD)) / PERIOD)
+        clock.wait_until(tick.deadline_ns)
+        assert not pacer.finish()
+    assert begun == pytest.approx([1, 0.5, 0.72, 1, 1], abs=GLANCE / PERIOD)
+    assert pacer.skipped == 0
 
 
 def run_with(works, max_consecutive=5, period=PERIOD):
