@@ -146,8 +146,14 @@ FACTS = {
     "steer_agent_based_model.py": learnt_feedback_beats_no_treatment,
 }
 
-SLOW = {"pace_budget_sb3.py", "steer_agent_based_model.py"}
-"""Scripts that train for most of a minute."""
+SLOW = {
+    "bid_own_log.py",
+    "brax_ppo.py",
+    "pace_budget_sb3.py",
+    "patient_twin.py",
+    "steer_agent_based_model.py",
+}
+"""Scripts that train for longer than the quick tests have time."""
 
 
 def test_every_example_has_a_fact():

@@ -63,7 +63,22 @@ def run(block, folder):
     )
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line{block.line}-{block.language}")
+def trains(block):
+    """Whether a block trains from the command line, which takes most of a minute: then it runs in the slow tests."""
+    return block.language == "bash" and "dynrl train" in block.code and not block.code.startswith(NOT_RUN)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(
+            block,
+            marks=[pytest.mark.slow] * trains(block),
+            id=f"line{block.line}-{block.language}",
+        )
+        for block in BLOCKS
+    ],
+)
 def test_block_runs(block, tmp_path):
     first = block.code.lstrip().splitlines()[0]
     if block.language == "bash" and first.startswith(NOT_RUN):

@@ -6,7 +6,6 @@ JSON has no NaN: servers write null for it, and we refuse to send what is not fi
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from typing import Any
 
@@ -138,7 +137,7 @@ def _numbers(base: str, value: Any, where: str) -> np.ndarray:
     if base in _OCTETS and isinstance(value, str):
         try:
             return np.frombuffer(base64.b64decode(value, validate=True), np.uint8)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error is one, and so is what is not ASCII
             raise MalformedMessage(f"{where}: not base64: {error}") from error
     if isinstance(value, bytes):
         value = np.frombuffer(value, np.uint8)

@@ -29,7 +29,13 @@ SLOW_TO_COMPILE = {
 OWN = sorted(name for name in ENVS if name.startswith("dynrl/"))
 
 
-@pytest.mark.parametrize("name", OWN)
+VARIANTS = {"dynrl/MetBudget-v0", "dynrl/MetTrack-v0", "dynrl/WSG-SS-255-v0", "dynrl/WSG-SS-Patients-v0"}
+"""Of classes that the short check sees under another name."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in VARIANTS)) for name in OWN]
+)
 def test_keeps_its_promises(name):
     examples = 1 if name in SLOW_TO_COMPILE else 2
     report = check_env(name, env_kwargs=SMALL.get(name), steps=60, examples=examples)

@@ -117,7 +117,7 @@ def test_ctrl_c_and_resume_give_the_same_bytes(
     assert "stopped is already finished" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["sb3.PPO", "sbx.PPO"])
+@pytest.mark.parametrize("name", ["sb3.PPO", pytest.param("sbx.PPO", marks=pytest.mark.slow)])
 def test_sb3_algorithms_train_resume_by_seed_and_come_back_without_pickle(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ checkpoint_every: 300
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_and_resumed_is_byte_identical(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

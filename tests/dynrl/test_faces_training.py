@@ -36,6 +36,7 @@ def sb3_env(func_env, num_envs):
     return SB3VecEnv(VectorEnv(func_env, num_envs, autoreset_mode=AutoresetMode.SAME_STEP))
 
 
+@pytest.mark.slow
 def test_sb3_ppo_learns_the_registered_bandit():
     from stable_baselines3 import PPO
 
@@ -46,6 +47,7 @@ def test_sb3_ppo_learns_the_registered_bandit():
     assert share_of_optimum(agent.predict(np.zeros((1, 1)), deterministic=True)[0][0]) > 0.9
 
 
+@pytest.mark.slow
 def test_sbx_ppo_learns_the_registered_bandit():
     from sbx import PPO
 

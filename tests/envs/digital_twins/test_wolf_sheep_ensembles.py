@@ -75,6 +75,7 @@ def test_four_times_the_area_and_the_animals_keep_the_densities():
     np.testing.assert_allclose(densities[1] / 4, densities[0], rtol=0.02)
 
 
+@pytest.mark.slow
 @needs_numba
 def test_a_few_runs_of_the_machine_code_resemble_the_definition():
     model = WolfSheep(12, 12, "rw8", capacity_sheep=256, capacity_wolves=128)
