@@ -58,6 +58,7 @@ def test_a_gate_looks_at_its_mediators():
     assert (action(weights, high) > action(weights, low)).all()
 
 
+@pytest.mark.slow
 def test_a_ward_finds_what_single_episodes_find():
     seeds = np.array([5, 6, 7, 8, 9])
     ward = Ward(ENV, seeds, lanes=2)
