@@ -157,8 +157,10 @@ class Deployment:
     def step(self) -> TickOutput:
         """Waits for the next tick and does it. `run` is this, again and again, between set-up and tidying."""
         received: list[Received] = []
-        tick = self.pacer.wait(self._arrival(received))
-        received += self.transport.poll()
+        arrival = self._arrival(received)
+        tick = self.pacer.wait(arrival)
+        if arrival is None:  # otherwise the last look was just now
+            received += self.transport.poll()
         now = self.clock.now_ns()
         peers = self._peers()
         given = TickInput(
