@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+
+from dynrl.runs.array_file import write_atomically
 
 __all__ = ["write_gif"]
 
@@ -48,15 +51,14 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: f
         )
     if not images:
         raise ValueError("there are no frames to write")
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
+    path, content = Path(path), io.BytesIO()
     images[0].save(
-        partial,
+        content,
         format="GIF",
         save_all=True,
         append_images=images[1:],
         duration=round(1000 / fps),
         loop=0,
     )
-    partial.replace(path)
+    write_atomically(path, content.getvalue())
     return path

@@ -1,12 +1,15 @@
 """Learning curves with confidence bands. matplotlib is imported when something is drawn."""
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dynrl.errors import UserError
+from dynrl.runs.array_file import write_atomically
 from dynrl.statistics import bootstrap_band, interquartile_mean
 
 
@@ -95,15 +98,22 @@ def plot_curves(
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     else:
         axes.legend()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
+    return save_figure(figure, out)
+
+
+def save_figure(figure: Any, out: Path) -> Path:
+    """Writes a Matplotlib figure whole or not at all, in the format that the suffix of `out` names; returns `out`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format=out.suffix.removeprefix(".").lower())
     try:
-        figure.savefig(temporary)
-        temporary.replace(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, content.getvalue())
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return out
 
 

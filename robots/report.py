@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dynrl.plotting import save_figure
 from dynrl.robots.latency import FIELDS, PERCENTILES, LogHistogram, Summary
 from dynrl.robots.states import State, Transition
 from dynrl.runs.array_file import write_atomically
@@ -223,13 +224,7 @@ def write_picture(
     _draw_table(figure.add_subplot(side[1]), report)
     title = f"{report.bundle} on {report.robot} ({report.transport})"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    try:
-        figure.savefig(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return save_figure(figure, path)
 
 
 def _draw_joint(

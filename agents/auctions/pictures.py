@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from dynrl.auctions.market import Market
 from dynrl.auctions.replay import Trace
 from dynrl.auctions.serving import BidPolicy
-from dynrl.errors import UserError
-from dynrl.plotting import check_picture
+from dynrl.plotting import check_picture, save_figure
 from dynrl.statistics import bootstrap_band
 
 __all__ = ["Bar", "Comparison", "ValueSurface", "draw_comparison", "spend_shares", "win_rates"]
@@ -109,16 +108,7 @@ def draw_comparison(comparison: Comparison, out: Path) -> Path:
     _draw_values(figure, panels["value"], comparison)
     _draw_bids(figure, panels["bids"], comparison)
     figure.suptitle(comparison.title)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
-    try:
-        figure.savefig(temporary)
-        temporary.replace(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return out
+    return save_figure(figure, out)
 
 
 def _draw_clicks(axes: Any, comparison: Comparison, colors: Mapping[str, str]) -> None:

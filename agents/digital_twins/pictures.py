@@ -16,9 +16,8 @@ from dynrl.abm.model import AgentBasedModel
 from dynrl.agents.digital_twins.controllers import Controller
 from dynrl.agents.digital_twins.lifting import Lifted
 from dynrl.agents.digital_twins.objectives import SetPoint
-from dynrl.errors import UserError
 from dynrl.film import write_gif
-from dynrl.plotting import check_picture
+from dynrl.plotting import check_picture, save_figure
 
 __all__ = ["draw_treatment", "films_of", "write_film"]
 
@@ -104,16 +103,7 @@ def draw_treatment(
             axes.imshow(picture)
             axes.set_title(f"{label}, at the end", fontsize=9)
             axes.set_axis_off()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
-    try:
-        figure.savefig(temporary)
-        temporary.replace(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return out
+    return save_figure(figure, out)
 
 
 def _played(env: Any, controller: Controller | None, steps: int, hold: int, seed: int) -> NDArray[np.uint8]:
