@@ -99,7 +99,36 @@ class _Ramp:
         np.copyto(self.rate, self._rate_before)
 
 
-class VelocityFilter:
+class _RampFilter:
+    """What the filters below share: commands are a ramp, and holding goes to `_rest`, which may change.
+
+    Args:
+        ramp: of the commands.
+        rest: what holding goes to; kept, not copied.
+        what: is commanded, in words.
+    """
+
+    def __init__(self, ramp: _Ramp, rest: Floats, what: str) -> None:
+        self._ramp, self._rest, self._what = ramp, rest, what
+        self._want = np.empty(rest.shape)
+        self.command, self.velocity = ramp.value, ramp.rate
+
+    def start(self, position: ArrayLike) -> None:
+        """Begin at `position`, the measured value of what is commanded."""
+        self._ramp.start(position, self._what)
+
+    def hold(self, out: Floats | None = None) -> Floats:
+        np.copyto(self._want, self._rest)
+        return self._ramp.advance(self._want, out)
+
+    def undo(self) -> None:
+        self._ramp.undo()
+
+    def stop(self, out: Floats | None = None) -> Floats:
+        return self.hold(out)
+
+
+class VelocityFilter(_RampFilter):
     """Velocity commands: speed and acceleration limits exactly; towards a position limit no faster than braking from
     the measured position allows (the bound `s` of `PositionFilter`), as far as the acceleration limit lets it.
 
@@ -108,16 +137,15 @@ class VelocityFilter:
 
     def __init__(self, limits: Limits, period: float) -> None:
         self._limits, self._period = limits, period
-        self._ramp = _Ramp(-limits.velocity, limits.velocity, limits.acceleration * period, period)
-        self.command, self.velocity = self._ramp.value, self._ramp.rate
         shape = limits.lower.shape
-        self._want, self._zero = np.empty(shape), np.zeros(shape)
+        ramp = _Ramp(-limits.velocity, limits.velocity, limits.acceleration * period, period)
+        super().__init__(ramp, np.zeros(shape), "velocity")
         self._bounds = np.full((2, *shape), 0.0)
         self._distances = np.empty((2, *shape))
 
     def start(self, position: ArrayLike) -> None:
         """Begin at the measured velocity `position`; no motion is allowed before `measured` has been called."""
-        self._ramp.start(position, "velocity")
+        super().start(position)
         self._bounds[...] = 0.0
 
     def measured(self, position: Floats, velocity: Floats) -> None:
@@ -135,20 +163,10 @@ class VelocityFilter:
 
     def __call__(self, desired: Floats, out: Floats | None = None) -> Floats:
         want = self._want
-        self._ramp.choose(desired, self._zero, want)
+        self._ramp.choose(desired, self._rest, want)
         np.maximum(want, -self._bounds[1], out=want)
         np.minimum(want, self._bounds[0], out=want)
         return self._ramp.advance(want, out)
-
-    def hold(self, out: Floats | None = None) -> Floats:
-        np.copyto(self._want, self._zero)
-        return self._ramp.advance(self._want, out)
-
-    def undo(self) -> None:
-        self._ramp.undo()
-
-    def stop(self, out: Floats | None = None) -> Floats:
-        return self.hold(out)
 
     @property
     def settled(self) -> bool:
@@ -156,7 +174,7 @@ class VelocityFilter:
         return not self.command.any()
 
 
-class EffortFilter:
+class EffortFilter(_RampFilter):
     """Effort commands: |u| <= effort and |Δu| <= rate·dt exactly. A joint that is within its braking distance
     q̇²/(2·acceleration) of a limit, or beyond it, gets no effort towards that limit beyond the one that holds it.
 
@@ -177,54 +195,38 @@ class EffortFilter:
         holding_effort: Callable[[Floats], Floats] | None = None,
     ) -> None:
         self._limits = limits
-        self._ramp = _Ramp(-limits.effort, limits.effort, np.asarray(rate, np.float64) * period, period)
-        self.command, self.velocity = self._ramp.value, self._ramp.rate
+        ramp = _Ramp(-limits.effort, limits.effort, np.asarray(rate, np.float64) * period, period)
+        super().__init__(ramp, np.zeros(limits.lower.shape), "effort")
         self._holding_effort = holding_effort
-        shape = limits.lower.shape
-        self._want, self._carry = np.empty(shape), np.zeros(shape)
         self._top, self._bottom = limits.effort.copy(), -limits.effort
-
-    def start(self, position: ArrayLike) -> None:
-        """Begin at the measured effort `position`."""
-        self._ramp.start(position, "effort")
 
     def measured(self, position: Floats, velocity: Floats) -> None:
         limits = self._limits
         if self._holding_effort is not None:
-            np.copyto(self._carry, self._holding_effort(position))
-            np.clip(self._carry, -limits.effort, limits.effort, out=self._carry)
+            np.copyto(self._rest, self._holding_effort(position))
+            np.clip(self._rest, -limits.effort, limits.effort, out=self._rest)
         way = np.square(velocity) / (2 * limits.acceleration)
         # Written so that a position or velocity that is no number counts as near.
         free_above = limits.upper - position > np.where(velocity > 0, way, 0.0)
         free_below = position - limits.lower > np.where(velocity < 0, way, 0.0)
         known = np.isfinite(position) & np.isfinite(velocity)
-        np.copyto(self._top, np.where(free_above & known, limits.effort, self._carry))
-        np.copyto(self._bottom, np.where(free_below & known, -limits.effort, self._carry))
+        np.copyto(self._top, np.where(free_above & known, limits.effort, self._rest))
+        np.copyto(self._bottom, np.where(free_below & known, -limits.effort, self._rest))
 
     def __call__(self, desired: Floats, out: Floats | None = None) -> Floats:
         want = self._want
-        self._ramp.choose(desired, self._carry, want)
+        self._ramp.choose(desired, self._rest, want)
         np.maximum(want, self._bottom, out=want)
         np.minimum(want, self._top, out=want)
         return self._ramp.advance(want, out)
 
-    def hold(self, out: Floats | None = None) -> Floats:
-        np.copyto(self._want, self._carry)
-        return self._ramp.advance(self._want, out)
-
-    def undo(self) -> None:
-        self._ramp.undo()
-
-    def stop(self, out: Floats | None = None) -> Floats:
-        return self.hold(out)
-
     @property
     def settled(self) -> bool:
         """Whether the effort is the one that holds the arm."""
-        return bool(np.allclose(self.command, self._carry, rtol=0, atol=1e-9))
+        return bool(np.allclose(self.command, self._rest, rtol=0, atol=1e-9))
 
 
-class PressureFilter:
+class PressureFilter(_RampFilter):
     """Muscle pressures: [min, max] and |Δp| <= rate·dt exactly. Holding keeps the pressures; an emergency stop ramps
     to the safe ones.
 
@@ -235,14 +237,9 @@ class PressureFilter:
 
     def __init__(self, muscles: tuple[Muscle, ...], period: float) -> None:
         lower, upper = (np.array([float(muscle.pressure[side]) for muscle in muscles]) for side in (0, 1))
-        self._ramp = _Ramp(lower, upper, np.array([muscle.rate for muscle in muscles]) * period, period)
-        self.command, self.velocity = self._ramp.value, self._ramp.rate
+        ramp = _Ramp(lower, upper, np.array([muscle.rate for muscle in muscles]) * period, period)
+        super().__init__(ramp, ramp.value, "pressure")
         self._safe = np.array([float(muscle.safe) for muscle in muscles])
-        self._want = np.empty(len(muscles))
-
-    def start(self, position: ArrayLike) -> None:
-        """Begin at the measured pressures `position`."""
-        self._ramp.start(position, "pressure")
 
     def measured(self, position: Floats, velocity: Floats) -> None:
         """Pressures are limited whatever the joints do."""
@@ -250,13 +247,6 @@ class PressureFilter:
     def __call__(self, desired: Floats, out: Floats | None = None) -> Floats:
         self._ramp.choose(desired, self.command, self._want)
         return self._ramp.advance(self._want, out)
-
-    def hold(self, out: Floats | None = None) -> Floats:
-        np.copyto(self._want, self.command)
-        return self._ramp.advance(self._want, out)
-
-    def undo(self) -> None:
-        self._ramp.undo()
 
     def stop(self, out: Floats | None = None) -> Floats:
         np.copyto(self._want, self._safe)
@@ -268,7 +258,7 @@ class PressureFilter:
         return True
 
 
-class BodyVelocityFilter:
+class BodyVelocityFilter(_RampFilter):
     """Body velocities `(x, y, yaw)`: box and acceleration limits exactly; zero when the target is old, and on holding.
 
     Attributes:
@@ -277,33 +267,23 @@ class BodyVelocityFilter:
 
     def __init__(self, limits: BodyLimits, period: float) -> None:
         velocity, acceleration = np.array(limits.velocity), np.array(limits.acceleration)
-        self._ramp = _Ramp(-velocity, velocity, acceleration * period, period)
-        self.command, self.velocity = self._ramp.value, self._ramp.rate
+        super().__init__(
+            _Ramp(-velocity, velocity, acceleration * period, period), np.zeros(3), "body velocity"
+        )
         self._timeout = limits.timeout
-        self._want, self._zero = np.empty(3), np.zeros(3)
         self.age = 0.0
 
     def start(self, position: ArrayLike) -> None:
         """Begin at the measured velocity `position`."""
-        self._ramp.start(position, "body velocity")
+        super().start(position)
         self.age = 0.0
 
     def measured(self, position: Floats, velocity: Floats) -> None:
         """A body has no position limits."""
 
     def __call__(self, desired: Floats, out: Floats | None = None) -> Floats:
-        self._ramp.choose(desired if self.age <= self._timeout else self._zero, self._zero, self._want)
+        self._ramp.choose(desired if self.age <= self._timeout else self._rest, self._rest, self._want)
         return self._ramp.advance(self._want, out)
-
-    def hold(self, out: Floats | None = None) -> Floats:
-        self._want[...] = 0.0
-        return self._ramp.advance(self._want, out)
-
-    def undo(self) -> None:
-        self._ramp.undo()
-
-    def stop(self, out: Floats | None = None) -> Floats:
-        return self.hold(out)
 
     @property
     def settled(self) -> bool:
