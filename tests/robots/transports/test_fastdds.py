@@ -10,6 +10,7 @@ import queue
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -48,18 +49,20 @@ def program() -> Path:
             "apt-get install fastddsgen libfastrtps-dev libfastcdr-dev default-jre-headless g++"
         )
     sources = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.is_file())
-    folder = BUILD / hashlib.sha256(sources).hexdigest()[:16]
-    if not (folder / "peer").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        idl = _run([sys.executable, str(SOURCES / "generate_idl.py"), "sensor_msgs/msg/JointState"])
-        (folder / "JointState.idl").write_text(idl)
-        _run(["fastddsgen", "-replace", "-typeobject", "JointState.idl"], folder)
-        generated = [path.name for path in folder.glob("*.cxx")]
-        command = ["g++", "-std=c++17", "-O1", f"-I{folder}", "-o", "unfinished", *generated]
-        _run([*command, str(SOURCES / "peer.cpp"), "-lfastrtps", "-lfastcdr"], folder)
-        os.replace(folder / "unfinished", folder / "peer")
-    return folder / "peer"
+    peer = BUILD / f"peer-{hashlib.sha256(sources).hexdigest()[:16]}"
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if not peer.exists():
+        # Each process builds in a folder of its own, since pytest-xdist's workers may begin at the same time.
+        with tempfile.TemporaryDirectory(dir=BUILD) as name:
+            folder = Path(name)
+            idl = _run([sys.executable, str(SOURCES / "generate_idl.py"), "sensor_msgs/msg/JointState"])
+            (folder / "JointState.idl").write_text(idl)
+            _run(["fastddsgen", "-replace", "-typeobject", "JointState.idl"], folder)
+            generated = [path.name for path in folder.glob("*.cxx")]
+            command = ["g++", "-std=c++17", "-O1", f"-I{folder}", "-o", "peer", *generated]
+            _run([*command, str(SOURCES / "peer.cpp"), "-lfastrtps", "-lfastcdr"], folder)
+            os.replace(folder / "peer", peer)
+    return peer
 
 
 def _compiles(text: str) -> bool:
