@@ -1,0 +1,35 @@
+"""The methods of robust training by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynrl.registry import Entry, find, load
+
+__all__ = ["METHODS", "find_method"]
+
+
+def _method(name: str, target: str, summary: str) -> tuple[str, Entry]:
+    return name, Entry(name, f"dynrl.agents.robust.{target}", summary)
+
+
+METHODS: dict[str, Entry] = dict(
+    (
+        _method("nominal", "domain_randomisation:NominalSAC", "SAC at the nominal parameters"),
+        _method(
+            "dr", "domain_randomisation:RandomisedSAC", "SAC on parameters drawn afresh in every episode"
+        ),
+        _method("iwocs", "iwocs:DeepIWOCS", "specialists of incrementally searched worst cases"),
+    )
+)
+"""Each entry is a class with a frozen dataclass `Config`, made as `method(config)`, that keeps the protocol
+`training.RobustLearner`."""
+
+
+def find_method(name: str) -> Any:
+    """The class of the method called `name`.
+
+    Raises:
+        ValueError: no such method; suggests close names.
+    """
+    return load(find(METHODS, "robust method", name))
