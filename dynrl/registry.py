@@ -78,6 +78,16 @@ ENVS: dict[str, Entry] = _table(
         "the same on 255 x 255 cells, with 25 times the animals",
         {"height": 255, "width": 255, "capacity_sheep": 25600, "capacity_wolves": 12800},
     ),
+    *(
+        Entry(f"dynrl/{name}-v0", f"dynrl.envs.classic_control:{name}", summary)
+        for name, summary in (
+            ("Pendulum", "swing a pendulum up and hold it"),
+            ("CartPole", "keep a pole upright on a cart"),
+            ("MountainCar", "rock a car out of a valley, three actions"),
+            ("ContinuousMountainCar", "the same with a throttle"),
+            ("Acrobot", "swing a two-link chain up by its middle joint"),
+        )
+    ),
     Entry("dynrl/ArmReach-v0", "dynrl.envs.reach:ArmReach", "bring the tool of a small arm to a point"),
 )
 AGENTS: dict[str, Entry] = _table(
