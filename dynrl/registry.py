@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv as GymnasiumVectorEnv
 
     from dynrl.functional import FunctionalEnv
+    from dynrl.physics.task import MujocoTask
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ ENVS: dict[str, Entry] = _table(
         )
     ),
     Entry("dynrl/ArmReach-v0", "dynrl.envs.reach:ArmReach", "bring the tool of a small arm to a point"),
+    *(
+        Entry(f"dynrl/{name}-v0", f"dynrl.envs.mujoco_robots:{name}", summary)
+        for name, summary in (
+            ("InvertedPendulum", "keep a pole upright on a cart (MuJoCo)"),
+        )
+    ),
 )
 AGENTS: dict[str, Entry] = _table(
     *(
@@ -199,7 +206,18 @@ def find(table: Mapping[str, Entry], kind: str, name: str) -> Entry:
 
 def make_functional(name: str, **kwargs: Any) -> FunctionalEnv:
     """Build the functional environment registered as `name`, e.g. `make_functional("dynrl/DLBAds-v0",
-    horizon=100)`.
+    horizon=100)`. Of a MuJoCo task it is the one that runs on MJX.
+
+    Raises:
+        ValueError: unknown name.
+        TypeError: unknown constructor argument.
+    """
+    world = make_world(name, **kwargs)
+    return _on_backend(world, "mjx") if _is_task(world) else world
+
+
+def make_world(name: str, **kwargs: Any) -> FunctionalEnv | MujocoTask:
+    """Build what is registered as `name`: a functional environment, or a task that several physics engines run.
 
     Raises:
         ValueError: unknown name.
@@ -262,11 +280,21 @@ def register_all() -> None:
 
 
 def make_gymnasium_env(
-    env_name: str, params: Any = None, render_mode: str | None = None, **kwargs: Any
+    env_name: str,
+    params: Any = None,
+    render_mode: str | None = None,
+    backend: str | None = None,
+    **kwargs: Any,
 ) -> Any:
-    """Entry point behind `gymnasium.make("dynrl/...")`; keyword arguments go to the functional
-    environment."""
-    functional = make_functional(env_name, **kwargs)
+    """Entry point behind `gymnasium.make("dynrl/...")`; keyword arguments go to the functional environment, or to the
+    MuJoCo task, which runs on `backend`: `"batch"` (the default), `"mjx"` or `"warp"`."""
+    world = make_world(env_name, **kwargs)
+    backend = _checked_backend(world, env_name, backend)
+    if backend == "batch":
+        from dynrl.physics.batch_env import MujocoEnv
+
+        return MujocoEnv(world, params, render_mode)
+    functional = _on_backend(world, backend) if backend else world
     target = functional.gymnasium_class or "dynrl.faces.gymnasium_env:GymnasiumEnv"
     return load(Entry(env_name, target, ""))(functional, params=params, render_mode=render_mode)
 
@@ -278,16 +306,52 @@ def make_vector_env(
     autoreset_mode: Any = None,
     array_backend: str = "numpy",
     render_mode: str | None = None,
+    backend: str | None = None,
+    num_threads: int = 0,
     **kwargs: Any,
 ) -> GymnasiumVectorEnv:
-    """Entry point behind `gymnasium.make_vec("dynrl/...", num_envs=N)`."""
+    """Entry point behind `gymnasium.make_vec("dynrl/...", num_envs=N)`; `backend` as in `make_gymnasium_env`, and
+    `num_threads` for its `"batch"`."""
     from gymnasium.vector import AutoresetMode
 
+    mode = AutoresetMode.NEXT_STEP if autoreset_mode is None else autoreset_mode
+    world = make_world(env_name, **kwargs)
+    backend = _checked_backend(world, env_name, backend)
+    if backend == "batch":
+        from dynrl.physics.batch_env import MujocoVectorEnv
+
+        if array_backend != "numpy":
+            raise ValueError(f"array_backend is {array_backend!r}; backend 'batch' has 'numpy' only, 'mjx' has both.")
+        return MujocoVectorEnv(world, num_envs, params, mode, num_threads, render_mode)
+    if num_threads:
+        raise ValueError("num_threads belongs to the backend 'batch' of MuJoCo tasks.")
     from dynrl.faces.vector_env import VectorEnv
 
-    mode = AutoresetMode.NEXT_STEP if autoreset_mode is None else autoreset_mode
-    functional = make_functional(env_name, **kwargs)
+    functional = _on_backend(world, backend) if backend else world
     return VectorEnv(functional, num_envs, params, mode, array_backend, render_mode)
+
+
+_BACKENDS = {"mjx": "dynrl.physics.mjx_env:MjxEnv", "warp": "dynrl.physics.warp_env:WarpEnv"}
+
+
+def _is_task(world: Any) -> bool:
+    from dynrl.functional import FunctionalEnv
+
+    return not isinstance(world, FunctionalEnv)
+
+
+def _checked_backend(world: Any, name: str, backend: str | None) -> str | None:
+    if not _is_task(world):
+        if backend is not None:
+            raise ValueError(f"{name} is no MuJoCo task and has no backend {backend!r}; leave backend out.")
+        return None
+    if backend is not None and backend not in ("batch", *_BACKENDS):
+        raise ValueError(f"backend is {backend!r}, expected 'batch', 'mjx' or 'warp'.")
+    return backend or "batch"
+
+
+def _on_backend(task: Any, backend: str) -> FunctionalEnv:
+    return load(Entry(backend, _BACKENDS[backend], ""))(task)
 
 
 def _add(table: dict[str, Entry], entry: Entry) -> None:
