@@ -1,0 +1,1 @@
+"""Finite robust Markov decision processes: exact solvers, static solvers and IWOCS."""
