@@ -94,6 +94,14 @@ ENVS: dict[str, Entry] = _table(
         Entry(f"dynrl/{name}-v0", f"dynrl.envs.mujoco_robots:{name}", summary)
         for name, summary in (
             ("InvertedPendulum", "keep a pole upright on a cart (MuJoCo)"),
+            ("InvertedDoublePendulum", "keep two poles upright on a cart (MuJoCo)"),
+            ("Reacher", "bring the tip of a two-joint arm to a point (MuJoCo)"),
+            ("Swimmer", "swim with three links in a plane (MuJoCo)"),
+            ("Hopper", "hop on one leg in a plane (MuJoCo)"),
+            ("HalfCheetah", "run on two legs in a plane (MuJoCo)"),
+            ("Walker2d", "walk on two legs in a plane (MuJoCo)"),
+            ("Ant", "walk on four legs (MuJoCo)"),
+            ("HumanoidStandup", "get up from the ground (MuJoCo)"),
         )
     ),
 )

@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from mujoco.batch import MODEL_FIELDS, Batch, SimulationError
 
+from dynrl.physics.external_forces import ExternalForces
 from dynrl.physics.state import CORE_FIELDS, PhysicsState
 from dynrl.physics.task import MujocoTask
 
@@ -37,10 +38,14 @@ class Simulations:
     def __init__(self, task: MujocoTask, num: int, num_threads: int = 0):
         self.task, self.num = task, num
         threads = num_threads or len(os.sched_getaffinity(0))
-        # One MjData per thread, not per simulation: it stays in the cache, and nothing is kept beside the state rows.
-        self._batch = Batch(_engine_model(task), num, min(threads, num))
-        names = (*CORE_FIELDS, *task.data_fields)
-        self.live = PhysicsState(**{name: self._batch.bind(name) for name in names})
+        forces = "cfrc_ext" in task.data_fields
+        # Only external forces need an MjData per simulation: they come from contacts that no array holds.
+        self._batch = Batch(task.model, num, min(threads, num), persistent=forces)
+        bound = {
+            name: self._batch.bind(name) for name in (*CORE_FIELDS, *task.data_fields) if name != "cfrc_ext"
+        }
+        self._forces = ExternalForces(self._batch) if forces else None
+        self.live = PhysicsState(**bound, cfrc_ext=self._forces.values if self._forces else None)
         self._rows = self._batch.state.copy()
         self._derived = {name: np.array(getattr(self.live, name)) for name in task.data_fields}
         own = {name: self._view_of_rows(name) for name in CORE_FIELDS}
@@ -55,10 +60,10 @@ class Simulations:
         self.live.qpos[where] = qpos
         self.live.qvel[where] = qvel
         self._batch.forward(ids)
+        if self._forces:
+            # As Gymnasium's: mj_forward does not compute them, and a reset clears them.
+            self._forces.values[where] = 0.0
         self._keep(where)
-        if "cfrc_ext" in self._derived:
-            # Gymnasium's is zero here: mj_forward does not compute it, and a reset clears it.
-            self._derived["cfrc_ext"][where] = 0.0
 
     def advance(self, controls: np.ndarray, ids: np.ndarray | None = None) -> np.ndarray | None:
         """Play controls `[N, nu]` for `frame_skip` substeps.
@@ -84,6 +89,8 @@ class Simulations:
             unstable = self._unstable.any(1)
             diverged = unstable if diverged is None else diverged | unstable
             self._unstable[:] = 0
+        if self._forces:
+            self._forces.update(ids)
         if diverged is not None:
             # MuJoCo has put an unstable simulation back to its defaults in the middle of the step.
             self._batch.state[diverged] = self._rows[diverged]
@@ -145,9 +152,7 @@ class Simulations:
         """Continue from what `state_dict` returned; parameters that it does not name become nominal."""
         for name, value in self._expanded.items():
             value[:] = self._nominal(name)
-        self.set_params(
-            {name[7:]: value for name, value in arrays.items() if name.startswith("params/")}
-        )
+        self.set_params({name[7:]: value for name, value in arrays.items() if name.startswith("params/")})
         self._batch.state[:] = arrays["rows"]
         self._rows[:] = arrays["kept"]
         for name, value in self._derived.items():
@@ -162,7 +167,9 @@ class Simulations:
         # The same place in our copy of the rows as the engine's view has in its own.
         theirs = getattr(self.live, name)
         offset = theirs.__array_interface__["data"][0] - self._batch.state.__array_interface__["data"][0]
-        return np.ndarray(theirs.shape, theirs.dtype, self._rows.data, offset if theirs.size else 0, theirs.strides)
+        return np.ndarray(
+            theirs.shape, theirs.dtype, self._rows.data, offset if theirs.size else 0, theirs.strides
+        )
 
     def _nominal(self, name: str) -> np.ndarray:
         model = self._batch.model
@@ -170,7 +177,9 @@ class Simulations:
 
     def _checked_field(self, name: str, value: Any, count: int) -> np.ndarray:
         if name not in MODEL_FIELDS:
-            raise ValueError(f"params name {name!r}, which is no model field; expected names as in mujoco.batch.MODEL_FIELDS.")
+            raise ValueError(
+                f"params name {name!r}, which is no model field; expected names as in mujoco.batch.MODEL_FIELDS."
+            )
         shape = self._nominal(name).shape
         array = np.asarray(value, float)
         if array.shape not in (shape, (count, *shape)):
@@ -180,14 +189,3 @@ class Simulations:
         if not np.isfinite(array).all():
             raise ValueError(f"params[{name!r}] holds a number that is not finite.")
         return array
-
-
-def _engine_model(task: MujocoTask) -> mujoco.MjModel:
-    spec = task.spec()
-    if "cfrc_ext" in task.data_fields:
-        # The engine computes external forces (mj_rnePostConstraint) only for a sensor that needs them. This one reads
-        # the acceleration of the ground, and changes nothing else.
-        spec.add_sensor(
-            type=mujoco.mjtSensor.mjSENS_FRAMELINACC, objtype=mujoco.mjtObj.mjOBJ_BODY, objname="world"
-        )
-    return spec.compile()

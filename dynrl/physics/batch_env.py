@@ -33,7 +33,9 @@ class MujocoEnv(gymnasium.Env):
         ValueError: an unknown field, a wrong shape, an unknown render mode.
     """
 
-    def __init__(self, task: MujocoTask, params: Mapping[str, Any] | None = None, render_mode: str | None = None):
+    def __init__(
+        self, task: MujocoTask, params: Mapping[str, Any] | None = None, render_mode: str | None = None
+    ):
         self.task = task
         self.metadata = _metadata(task)
         self.render_mode = _checked_render_mode(self.metadata, render_mode)
@@ -328,7 +330,9 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         if self.before_autoreset is not None:
             self.before_autoreset(ids)
         observation[ids], begun = self._episodes.begin(ids)
-        spread = {name: np.zeros((self.num_envs, *value.shape[1:]), value.dtype) for name, value in begun.items()}
+        spread = {
+            name: np.zeros((self.num_envs, *value.shape[1:]), value.dtype) for name, value in begun.items()
+        }
         for name, value in begun.items():
             spread[name][ids] = value
         return conversion.batched_info(spread, chosen)
@@ -366,7 +370,9 @@ def _metadata(task: MujocoTask) -> dict[str, Any]:
 
 def _checked_render_mode(metadata: Mapping[str, Any], render_mode: str | None) -> str | None:
     if render_mode is not None and render_mode not in metadata["render_modes"]:
-        raise ValueError(f"render_mode is {render_mode!r}, expected None or one of {metadata['render_modes']}.")
+        raise ValueError(
+            f"render_mode is {render_mode!r}, expected None or one of {metadata['render_modes']}."
+        )
     return render_mode
 
 

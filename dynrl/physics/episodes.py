@@ -123,7 +123,9 @@ class Episodes:
         space = self.task.action_space
         actions = _as_array(actions, space)
         if actions.ndim == 0 or len(actions) != self.num:
-            raise ValueError(f"actions have shape {actions.shape}, expected {self.num} rows, each of {space}.")
+            raise ValueError(
+                f"actions have shape {actions.shape}, expected {self.num} rows, each of {space}."
+            )
         if live is not None:
             checked = np.zeros((self.num, *space.shape), np.float32)
             checked[live] = check_actions(space, actions[live])
@@ -170,7 +172,9 @@ def _rows(state: PhysicsState, where: Any) -> PhysicsState:
 
 def _arrays(info: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
     # Fresh arrays: infos outlive the engine's buffers.
-    return {name: np.array(np.broadcast_to(value, np.shape(value) or (count,))) for name, value in info.items()}
+    return {
+        name: np.array(np.broadcast_to(value, np.shape(value) or (count,))) for name, value in info.items()
+    }
 
 
 def _as_array(actions: Any, space: spaces.Box) -> np.ndarray:

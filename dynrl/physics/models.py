@@ -27,5 +27,7 @@ def _gymnasium_assets() -> Path:
     # Without importing `gymnasium.envs.mujoco`, which needs more packages than its models do.
     spec = importlib.util.find_spec("gymnasium.envs")
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("Gymnasium, whose model files are used, is not installed: pip install gymnasium")
+        raise FileNotFoundError(
+            "Gymnasium, whose model files are used, is not installed: pip install gymnasium"
+        )
     return Path(spec.submodule_search_locations[0]) / "mujoco" / "assets"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from dynrl.envs.mujoco_robots.terms import around
 from dynrl.physics.state import PhysicsState, namespace
 from dynrl.physics.task import MujocoTask, Outcome
 
@@ -72,6 +73,6 @@ class InvertedPendulum(MujocoTask):
 
     def initial(self, uniform: Any, normal: Any) -> tuple[Any, Any]:
         """Return noise around the upright rest."""
-        noise = self.reset_noise_scale * (2.0 * uniform - 1.0)
         nq = self.model.nq
-        return self.model.qpos0 + noise[..., :nq], noise[..., nq:]
+        qpos = around(self.model.qpos0, self.reset_noise_scale, uniform[..., :nq])
+        return qpos, around(0.0, self.reset_noise_scale, uniform[..., nq:])
