@@ -112,7 +112,8 @@ class UncertaintySet:
 
         values = nominal_values(self, env_or_model)
         params = [
-            dataclasses.replace(param, nominal=float(value)) for param, value in zip(self.params, values, strict=True)
+            dataclasses.replace(param, nominal=float(value))
+            for param, value in zip(self.params, values, strict=True)
         ]
         for param in params:
             if not param.low <= values[params.index(param)] <= param.high:
@@ -363,7 +364,9 @@ class Ellipsoid(UncertaintySet):
     ):
         super().__init__(params, inertia, grid_endpoint, name)
         if self._whole.any():
-            raise ValueError(f"an ellipsoid has no whole numbers: {self.names[int(np.argmax(self._whole))]!r}.")
+            raise ValueError(
+                f"an ellipsoid has no whole numbers: {self.names[int(np.argmax(self._whole))]!r}."
+            )
 
     def to_unit(self, psi: np.ndarray) -> np.ndarray:
         centred = 2 * super().to_unit(psi) - 1
