@@ -132,9 +132,12 @@ class MjxEnv(FunctionalEnv):
             ctrl=jnp.asarray(action, before.ctrl.dtype),
             qacc_warmstart=state.warmstart,
         )
-        data, _ = jax.lax.scan(
-            lambda data, _: (mjx.step(model, data), None), data, None, self.task.frame_skip
-        )
+
+        def substep(data: Any, _: None) -> tuple[Any, None]:
+            # MJX makes some of its integers int64 where JAX computes in float64; a loop must keep its types.
+            return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), mjx.step(model, data), data), None
+
+        data, _ = jax.lax.scan(substep, data, None, self.task.frame_skip)
         if "cfrc_ext" in self.task.data_fields:
             data = mjx.rne_postconstraint(model, data)
         moved = MjxState(self._seen(data), data.qacc_warmstart, jnp.zeros((), bool))

@@ -34,6 +34,10 @@ _FIXED = (
 )
 _FIXED_NAMES = {"geom_rgba", "site_rgba", "tendon_rgba", "geom_aabb", "geom_rbound", "site_size"}
 _OPTIONS = ("opt.gravity", "opt.timestep", "opt.impratio")
+# MJX does not read these.
+_POLYNOMIAL = ("dof_dampingpoly", "jnt_stiffnesspoly", "tendon_dampingpoly", "tendon_stiffnesspoly")
+# MJX leaves out, at compile time, the friction of joints and tendons that have none.
+_WHERE_POSITIVE = ("dof_frictionloss", "tendon_frictionloss")
 # MJX leaves out drag, at compile time, from models that have none.
 _FLUID = ("opt.density", "opt.viscosity", "opt.wind")
 
@@ -66,6 +70,9 @@ def put_model(model: mujoco.MjModel, name: str, solver: str | None) -> Any:
         ValueError: MJX lacks something that the model uses.
     """
     mjx = import_mjx()
+    for field in _POLYNOMIAL:
+        if read_field(model, field).any():
+            raise ValueError(f"{name} cannot run on MJX, which does not read {field}; use the backend `batch`.")
     if solver is not None:
         model = copy.copy(model)
         model.opt.solver = SOLVERS[solver]
@@ -89,6 +96,8 @@ def variable_fields(model: mujoco.MjModel, on_mjx: Any) -> dict[str, np.ndarray]
     names = [
         name for name in names if name not in _FIXED_NAMES and isinstance(vars(on_mjx).get(name), jax.Array)
     ]
+    left_out = [*_POLYNOMIAL, *(name for name in _WHERE_POSITIVE if not (read_field(model, name) > 0).all())]
+    names = [name for name in names if name not in left_out]
     options = _OPTIONS + (_FLUID if on_mjx.opt._impl.has_fluid_params else ())
     fields = {name: read_field(model, name) for name in (*names, *options)}
     return {name: np.array(value) for name, value in fields.items() if value.dtype.kind == "f" and value.size}
