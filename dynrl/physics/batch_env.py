@@ -153,8 +153,8 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
 
     Attributes:
         task: as given.
-        before_autoreset: called with the ids `[k]` of the environments that are about to begin a new episode by themselves;
-            it may change their parameters.
+        before_autoreset: called with the ids `[k]` of the environments that are about to begin a new episode by
+            themselves; it may change their parameters.
 
     Raises:
         ValueError: wrong `num_envs`, mode, fields or render mode.
@@ -197,8 +197,8 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         """Change model fields, at once, in running episodes too.
 
         Args:
-            fields: `{name: [*shape] or [k, *shape]}`, names as in `mujoco.batch.MODEL_FIELDS`, what `mj_setConst` derives
-                from them included.
+            fields: `{name: [*shape] or [k, *shape]}`, names as in `mujoco.batch.MODEL_FIELDS`, with what `mj_setConst`
+                derives from them.
             ids: of which environments, `[k]`; None for all.
 
         Raises:
@@ -325,7 +325,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         return shown, conversion.merged_infos(info, begun, ~live)
 
     def _begin(self, chosen: np.ndarray, observation: np.ndarray) -> dict[str, Any]:
-        """Begin episodes where `chosen [N]`; writes their observations into `observation [N, n]`, returns their info."""
+        """Begin episodes where `chosen [N]`; writes their first rows of `observation [N, n]`, returns their info."""
         ids = np.flatnonzero(chosen)
         if self.before_autoreset is not None:
             self.before_autoreset(ids)

@@ -130,10 +130,10 @@ class Episodes:
             checked = np.zeros((self.num, *space.shape), np.float32)
             checked[live] = check_actions(space, actions[live])
             return checked
-        if actions.dtype == np.float32 and actions.shape[1:] == space.shape:
-            # NaN compares false, so that one pass sees all that can be wrong.
-            if ((actions >= self._low) & (actions <= self._high)).all():
-                return actions
+        expected = actions.dtype == np.float32 and actions.shape[1:] == space.shape
+        # NaN compares false, so that one pass sees all that can be wrong.
+        if expected and ((actions >= self._low) & (actions <= self._high)).all():
+            return actions
         return check_actions(space, actions)
 
     def state_dict(self) -> dict[str, np.ndarray]:

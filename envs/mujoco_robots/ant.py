@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -76,7 +76,7 @@ class Ant(MujocoTask):
     include_cfrc_ext_in_observation: bool = True
     data_fields: ClassVar[tuple[str, ...]] = ("xpos", "cfrc_ext")
     camera: ClassVar[Mapping[str, Any]] = {"distance": 4.0}
-    option_choices = {
+    option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
         "include_cfrc_ext_in_observation": (True, False),
         "exclude_current_positions_from_observation": (True, False),
         "horizon": (1, 20, None),

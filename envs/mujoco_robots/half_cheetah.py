@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -65,7 +65,7 @@ class HalfCheetah(MujocoTask):
     reset_noise_scale: float = 0.1
     exclude_current_positions_from_observation: bool = True
     camera: ClassVar[Mapping[str, Any]] = {"distance": 4.0}
-    option_choices = {
+    option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
         "forward_reward_weight": (0.5, 1.0),
         "exclude_current_positions_from_observation": (True, False),
         "horizon": (1, 20, None),

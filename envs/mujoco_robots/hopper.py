@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -72,7 +72,7 @@ class Hopper(MujocoTask):
         "lookat": (0.0, 0.0, 1.15),
         "elevation": -20.0,
     }
-    option_choices = {
+    option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
         "terminate_when_unhealthy": (True, False),
         "exclude_current_positions_from_observation": (True, False),
         "horizon": (1, 20, None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -86,7 +86,7 @@ class HumanoidStandup(MujocoTask):
         "lookat": (0.0, 0.0, 0.8925),
         "elevation": -20.0,
     }
-    option_choices = {
+    option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
         "include_cinert_in_observation": (True, False),
         "include_cfrc_ext_in_observation": (True, False),
         "horizon": (1, 20, None),

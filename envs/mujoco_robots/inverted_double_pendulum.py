@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -56,7 +56,10 @@ class InvertedDoublePendulum(MujocoTask):
     reset_noise_scale: float = 0.1
     data_fields: ClassVar[tuple[str, ...]] = ("site_xpos", "qfrc_constraint")
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 0, "distance": 4.1}
-    option_choices = {"reset_noise_scale": (0.0, 0.1), "horizon": (1, 20, None)}
+    option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "reset_noise_scale": (0.0, 0.1),
+        "horizon": (1, 20, None),
+    }
 
     def observation(self, state: PhysicsState) -> Any:
         """Return the cart, the joints on the circle, clipped velocities and the rail's force, `[..., 9]`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -56,7 +56,10 @@ class InvertedPendulum(MujocoTask):
     horizon: int | None = 1000
     reset_noise_scale: float = 0.01
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 0, "distance": 2.04}
-    option_choices = {"reset_noise_scale": (0.0, 0.01, 0.1), "horizon": (1, 20, None)}
+    option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "reset_noise_scale": (0.0, 0.01, 0.1),
+        "horizon": (1, 20, None),
+    }
 
     def observation(self, state: PhysicsState) -> Any:
         """Return positions and velocities, `[..., 4]`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -57,7 +57,10 @@ class Reacher(MujocoTask):
     reward_control_weight: float = 1.0
     data_fields: ClassVar[tuple[str, ...]] = ("xpos",)
     camera: ClassVar[Mapping[str, Any]] = {"trackbodyid": 0}
-    option_choices = {"reward_control_weight": (0.1, 1.0), "horizon": (1, 20, None)}
+    option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "reward_control_weight": (0.1, 1.0),
+        "horizon": (1, 20, None),
+    }
 
     @cached_property
     def _bodies(self) -> tuple[int, int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dynrl.envs.mujoco_robots.terms import around, control_cost, distance_from_origin
 from dynrl.physics.state import PhysicsState, namespace
@@ -56,7 +56,7 @@ class Swimmer(MujocoTask):
     ctrl_cost_weight: float = 1e-4
     reset_noise_scale: float = 0.1
     exclude_current_positions_from_observation: bool = True
-    option_choices = {
+    option_choices: ClassVar[Mapping[str, Sequence[Any]]] = {
         "forward_reward_weight": (0.5, 1.0),
         "exclude_current_positions_from_observation": (True, False),
         "horizon": (1, 20, None),

@@ -67,7 +67,7 @@ def same_start(ours, theirs, seed):
 
 @pytest.mark.parametrize("name", ROBOTS)
 def test_starts_are_drawn_from_gymnasiums_distribution(name):
-    """Two-sample Kolmogorov-Smirnov tests of every coordinate that varies, at level 1e-4 with Bonferroni's correction."""
+    """Two-sample Kolmogorov-Smirnov tests of every coordinate that varies, level 1e-4, Bonferroni corrected."""
     from scipy.stats import ks_2samp
 
     count = 400
