@@ -6,7 +6,8 @@ Names are imported on first use: `import dynrl.robust` loads neither JAX nor MuJ
 from typing import Any
 
 _HOMES = {
-    "ActionRobust": "dynrl.robust.wrappers",
+    "ActionDelay": "dynrl.robust.wrappers",
+    "ActionRobust": "dynrl.robust.adversary",
     "DomainRandomization": "dynrl.robust.wrappers",
     "DynamicAdversary": "dynrl.robust.adversary",
     "Ellipsoid": "dynrl.robust.sets",

@@ -121,7 +121,7 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
             self._lanes.after_begin(self._psi[ids], ids)
             info |= {"final_psi": np.where(ended[:, None], played, 0.0), "_final_psi": ended.copy()}
             if self._pending is not None:
-                self._pending[:, ids] = _neutral(self.single_action_space)
+                self._pending[:, ids] = neutral_action(self.single_action_space)
         return observation, reward, terminated, truncated, info
 
     def render(self) -> Any:
@@ -166,7 +166,7 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
         actions = np.asarray(actions)
         longest = int(self.uset.high[self._delay[0]])
         if self._pending is None:
-            still = np.broadcast_to(_neutral(self.single_action_space), actions.shape)
+            still = np.broadcast_to(neutral_action(self.single_action_space), actions.shape)
             self._pending = np.repeat(still[None].astype(actions.dtype), longest + 1, axis=0)
         self._pending = np.concatenate([actions[None], self._pending[:-1]])
         delay = self._psi[:, self._delay[0]].astype(int)
@@ -272,7 +272,7 @@ def check_inside(uset: UncertaintySet, psi: np.ndarray) -> None:
         )
 
 
-def _neutral(space: gymnasium.Space) -> np.ndarray:
+def neutral_action(space: gymnasium.Space) -> np.ndarray:
     """What the actuators get before the first delayed action arrives: nothing, as far as the space allows."""
     if isinstance(space, spaces.Box):
         return np.clip(np.zeros(space.shape, space.dtype), space.low, space.high)
