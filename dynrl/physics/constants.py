@@ -1,16 +1,20 @@
 """What MuJoCo derives from masses, inertias and positions (`mj_setConst`), for many models at once.
 
-Without it `body_subtreemass`, `dof_M0`, `body_invweight0`, `dof_invweight0`, `actuator_acc0` and others keep the values of
-the model as it was compiled, and contacts are solved with the wrong weights.
+Without it `body_subtreemass`, `dof_M0`, `body_invweight0`, `dof_invweight0`, `actuator_acc0` and others keep the
+values of the model as it was compiled, and contacts are solved with the wrong weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dynrl.physics.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from mujoco.batch import Batch
 
 _CHUNK = 4096
 # Where cameras and lights that track a body stand: pictures only, and not part of a model on MJX.
@@ -70,7 +74,7 @@ def derive(
     return out
 
 
-def _batch(snapshot: Snapshot, written: Mapping[str, np.ndarray], count: int, num_threads: int):  # type: ignore[no-untyped-def]
+def _batch(snapshot: Snapshot, written: Mapping[str, np.ndarray], count: int, num_threads: int) -> Batch:
     from mujoco.batch import Batch
 
     batch = Batch(snapshot.model, count, num_threads)

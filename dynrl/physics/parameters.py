@@ -26,9 +26,9 @@ class ParameterMap:
     Args:
         model: the nominal model; copied.
         params: the parameters, one dimension each (`UncertaintySet.params`), all of them model fields.
-        inertia: what a new body mass does. `"scale"`: the body's inertia scales with it and everything derived follows, so
-            that the result is the recompiled model. `"keep"`: the mass alone, as published benchmark numbers were
-            computed.
+        inertia: what a new body mass does. `"scale"`: the body's inertia scales with it and everything derived
+            follows, so that the result is the recompiled model. `"keep"`: the mass alone, as published benchmark
+            numbers were computed.
         spec: the `MjSpec` that the model was compiled from; needed for geom sizes.
         num_threads: threads that derive constants; 0 for all processors. Results do not depend on it.
 
@@ -83,8 +83,8 @@ class ParameterMap:
             derived from them.
 
         Raises:
-            ValueError: a value that physics excludes (mass <= 0, negative friction or damping, an inertia that violates the
-                triangle inequality, NaN), named with its row.
+            ValueError: a value that physics excludes (mass <= 0, negative friction or damping, an inertia that
+                violates the triangle inequality, NaN), named with its row.
         """
         psi = np.asarray(psi, float)
         if psi.shape[-1:] != (self.dim,) or psi.ndim > 2:
@@ -111,7 +111,8 @@ class ParameterMap:
             return None
         if spec is None:
             raise ValueError(
-                f"{self.names[self._sizes[0]]!r} needs the model compiled again; pass `spec`, the mujoco.MjSpec it came from."
+                f"{self.names[self._sizes[0]]!r} needs the model compiled again; pass `spec`, the mujoco.MjSpec it "
+                "came from."
             )
         return Recompiler(self.snapshot, spec, [self.targets[i] for i in self._sizes])
 
@@ -194,9 +195,10 @@ class ParameterMap:
             wrong = 2 * moments.max(-1) > moments.sum(-1) * (1 + 1e-12)
             if wrong.any():
                 row = int(np.flatnonzero(wrong.any(-1))[0])
+                three = moments[row, int(np.argmax(wrong[row]))]
                 raise ValueError(
-                    f"{target.name!r}: the moments {moments[row, int(np.argmax(wrong[row]))]} of row {row} violate the triangle "
-                    "inequality: no body has one moment of inertia above the sum of the other two."
+                    f"{target.name!r}: the moments {three} of row {row} violate the triangle inequality: no body has "
+                    "one moment of inertia above the sum of the other two."
                 )
 
 

@@ -98,8 +98,8 @@ class Recompiler:
             described = self._spec.geoms[geom]
             if column > 0 and np.isfinite(described.fromto[0]):
                 raise ValueError(
-                    f"{target.name!r}: geom {described.name!r} runs from one point to another (fromto), so its length is "
-                    "no size; only component 0, the radius, is."
+                    f"{target.name!r}: geom {described.name!r} runs from one point to another (fromto), so its length "
+                    "is no size; only component 0, the radius, is."
                 )
             if described.meshname:
                 raise ValueError(

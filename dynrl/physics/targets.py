@@ -24,8 +24,8 @@ class Attribute:
 
     Attributes:
         field: the model field, as `mujoco.batch.MODEL_FIELDS` spells it.
-        recompute: `"none"`: nothing depends on it; `"const"`: `mj_setConst` derives other fields from it; `"recompile"`:
-            the compiler does.
+        recompute: `"none"`: nothing depends on it; `"const"`: `mj_setConst` derives other fields from it;
+            `"recompile"`: the compiler does.
         minimum: the least value that has a meaning.
         strict: whether the minimum itself has none.
         component: the column that the attribute stands for, None for the whole row.
@@ -231,8 +231,8 @@ def _touching(snapshot: Snapshot, geoms: np.ndarray) -> np.ndarray:
 def _contact_elements(snapshot: Snapshot, geoms: np.ndarray, index: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Friction elements of everything that can be in contact with the geoms, so that the value is the contact's.
 
-    MuJoCo takes the element-wise maximum of the two geoms' friction (MuJoCo documentation, Computation, Contact), unless
-    one has the higher priority; where all partners have the value, either rule gives it.
+    MuJoCo takes the element-wise maximum of the two geoms' friction (MuJoCo documentation, Computation, Contact),
+    unless one has the higher priority; where all partners have the value, either rule gives it.
     """
     columns = index or (0, 1, 2)
     partners = _touching(snapshot, geoms)

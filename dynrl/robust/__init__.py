@@ -24,7 +24,7 @@ _HOMES = {
     "uset": "dynrl.robust.benchmark_sets",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

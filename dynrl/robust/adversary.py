@@ -61,8 +61,8 @@ def mixed_actions(
     Args:
         agent, adversary: their actions.
         alpha: the adversary's share, in [0, 1]; the paper uses 0.1 to 0.15.
-        kind: `"noisy"`: `(1 - alpha) agent + alpha adversary` (NR-MDP); `"probabilistic"`: the adversary's with probability
-            alpha, independently in every row (PR-MDP).
+        kind: `"noisy"`: `(1 - alpha) agent + alpha adversary` (NR-MDP); `"probabilistic"`: the adversary's with
+            probability alpha, independently in every row (PR-MDP).
         rng: of the probabilistic kind.
 
     Raises:

@@ -26,7 +26,7 @@ _UNSTABLE = (3, 4, 5)
 
 
 class Applier(Protocol):
-    """Applies parameter vectors `[d]` to an unwrapped environment, which is always passed, so that copies stay apart."""
+    """Applies vectors `[d]` to an unwrapped environment, which is always passed, so that copies stay apart."""
 
     def apply(self, env: Any, psi: np.ndarray) -> None:
         """Set all parameters, from the nominal values."""

@@ -1,7 +1,7 @@
 """The uncertainty sets of the published benchmarks on Gymnasium's robots, by name.
 
-Intervals: Tanabe et al. 2022 (M2TD3), as used by Zouitine et al. 2024 (IWOCS); Zouitine et al. 2024 (RRLS). Force sets: the
-robots and bodies of RRLS after Pinto et al. 2017 (RARL). Nominal values are read from the compiled v5 models.
+Intervals: Tanabe et al. 2022 (M2TD3), as used by Zouitine et al. 2024 (IWOCS); Zouitine et al. 2024 (RRLS). Force
+sets: the robots and bodies of RRLS after Pinto et al. 2017 (RARL). Nominal values are read from the compiled v5 models.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def force_set(name: str, axes: tuple[int, ...] | None = None, limit: float = 3.0
 
     Args:
         name: as in `uset`.
-        axes: components 0, 1, 2 (x, y, z). None: x and z for the planar robots, x and y for the others. The published sets
-            are `(0, 1)` for all; on planar robots the y component does nothing.
+        axes: components 0, 1, 2 (x, y, z). None: x and z for the planar robots, x and y for the others. The published
+            sets are `(0, 1)` for all; on planar robots the y component does nothing.
         limit: N.
 
     Raises:
@@ -166,7 +166,7 @@ def _bound(chosen: UncertaintySet, robot: _Robot) -> UncertaintySet:
     from dynrl.physics.models import model_path
 
     with warnings.catch_warnings():
-        # That Hopper's masses are nominally outside their intervals, and that M2TD3 addresses a body by its number, is part
-        # of what was asked for; MuJoCo finds a compiler setting of HalfCheetah's file old.
+        # That Hopper's masses are nominally outside their intervals, and that M2TD3 addresses a body by its number,
+        # is part of what was asked for; MuJoCo finds a compiler setting of HalfCheetah's file old.
         warnings.simplefilter("ignore", UserWarning)
         return chosen.bind(mujoco.MjSpec.from_file(str(model_path(robot.xml_file))).compile())

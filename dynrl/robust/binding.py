@@ -75,8 +75,8 @@ def world_of(thing: Any) -> World:
     if isinstance(thing, MujocoTask):
         return World(model=thing.model, spec=thing.spec)
     raise TypeError(
-        f"cannot read nominal values from {type(thing).__name__}; expected a mujoco.MjModel, a MujocoTask, a FunctionalEnv, "
-        "a Gymnasium (vector) environment, or the id of one."
+        f"cannot read nominal values from {type(thing).__name__}; expected a mujoco.MjModel, a MujocoTask, a "
+        "FunctionalEnv, a Gymnasium (vector) environment, or the id of one."
     )
 
 

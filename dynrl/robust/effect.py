@@ -1,4 +1,4 @@
-"""Parameters that change nothing: found by playing the same actions at their lower bound, nominal value and upper bound."""
+"""Parameters that change nothing, found by playing the same actions at several of their values."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def check_effect(
 ) -> list[Effect]:
     """Compare trajectories along each parameter, the others nominal, under the same random actions and starts.
 
-    A friction below that of the foot, or a sideways force on a planar robot, moves nothing: trajectories are equal bit for
-    bit. Such intervals are reported, and a warning names them.
+    A friction below that of the foot, or a sideways force on a planar robot, moves nothing: trajectories are equal
+    bit for bit. Such intervals are reported, and a warning names them.
 
     Args:
         uset: the parameters.

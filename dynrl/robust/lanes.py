@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import gymnasium
@@ -33,8 +34,10 @@ class Lanes(Protocol):
         delays: whether it delays actions itself.
     """
 
-    env: gymnasium.vector.VectorEnv
     delays: bool
+
+    @property
+    def env(self) -> gymnasium.vector.VectorEnv: ...
 
     def apply(self, psi: np.ndarray, ids: np.ndarray) -> None:
         """Give the environments `ids [k]` the parameters `psi [k, d]`, at once."""
@@ -133,17 +136,17 @@ class LoopLanes:
     def __init__(self, make_env: Callable[[], gymnasium.Env], uset: UncertaintySet, num_envs: int):
         from dynrl.robust.robust_env import RobustEnv
 
-        self.env = gymnasium.vector.SyncVectorEnv(
-            [lambda: RobustEnv(make_env(), uset, sticky=True)] * num_envs,
-            autoreset_mode=AutoresetMode.SAME_STEP,
+        self._envs = [RobustEnv(make_env(), uset, sticky=True) for _ in range(num_envs)]
+        self.env: gymnasium.vector.VectorEnv = gymnasium.vector.SyncVectorEnv(
+            [partial(_itself, env) for env in self._envs], autoreset_mode=AutoresetMode.SAME_STEP
         )
         self._redraw: Redraw | None = None
-        for i, env in enumerate(self.env.envs):
-            env.before_reset = lambda i=i: self._before_reset(i)
+        for i, env in enumerate(self._envs):
+            env.before_reset = partial(self._before_reset, i)
 
     def apply(self, psi: np.ndarray, ids: np.ndarray) -> None:
         for row, i in zip(psi, ids, strict=True):
-            self.env.envs[i].set_psi(row)
+            self._envs[i].set_psi(row)
 
     def after_begin(self, psi: np.ndarray, ids: np.ndarray) -> None:
         pass
@@ -163,3 +166,7 @@ class LoopLanes:
     def _before_reset(self, index: int) -> None:
         if self._redraw is not None:
             self._redraw(np.array([index]))
+
+
+def _itself(env: gymnasium.Env) -> gymnasium.Env:
+    return env

@@ -92,15 +92,15 @@ class Param:
         high: upper bound, included.
         mode: `"absolute"`: the value itself; `"scale"`: a factor on the nominal value.
         scope: for the friction of a geom. `"contact"` (None means this): the value is the friction of its contacts, so
-            that the geoms it can touch get it too (MuJoCo takes the larger friction of the two). `"floor"`: the named geom
-            alone, as the literature does; it has no effect below the other geom's friction.
+            that the geoms it can touch get it too (MuJoCo takes the larger friction of the two). `"floor"`: the named
+            geom alone, as the literature does; it has no effect below the other geom's friction.
         scale: `"linear"` or `"log"`: how the unit interval maps to [low, high].
         dtype: `float`, or `int` for whole numbers.
         nominal: the reference value; None reads it from the model, or is 1 for factors and 0 for forces and delays.
 
     Raises:
-        ValueError: bounds that are not finite or the wrong way round, or an unknown target, mode, scope, scale or dtype;
-            names the parameter.
+        ValueError: bounds that are not finite or the wrong way round, or an unknown target, mode, scope, scale or
+            dtype; names the parameter.
     """
 
     target: str

@@ -22,8 +22,8 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
     Values are always applied to the environment as it was when it was wrapped, never to what another psi left there.
     `info["psi"]` of reset and step is a copy of what is in force. Observation and action spaces stay as they are.
 
-    A simulation that diverges (MuJoCo warns of a bad position, velocity or acceleration, or an observation or reward is not
-    finite) ends its episode: terminated, `info["diverged"]`, the observation before, and a reward of 0.
+    A simulation that diverges (MuJoCo warns of a bad position, velocity or acceleration, or an observation or reward
+    is not finite) ends its episode: terminated, `info["diverged"]`, the observation before, and a reward of 0.
 
     Args:
         env: the environment, wrapped or not (`gymnasium.make("Hopper-v5")`).
@@ -34,8 +34,8 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
 
     Attributes:
         uset: the parameters, bound.
-        before_reset: called, where it is set, at the start of every reset without a psi; it may call `set_psi`, and that
-            psi then holds.
+        before_reset: called, where it is set, at the start of every reset without a psi; it may call `set_psi`, and
+            that psi then holds.
 
     Raises:
         ValueError: a parameter that the environment does not have.
@@ -79,8 +79,8 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
             psi: `[d]`, or a dict from names to numbers.
 
         Raises:
-            ValueError: a wrong length or name, a value outside the set (unless `clip`; nominal values always pass), or a
-                geom size in a running episode.
+            ValueError: a wrong length or name, a value outside the set (unless `clip`; nominal values always pass),
+                or a geom size in a running episode.
         """
         vector = self._vector(psi)
         self._clipped = False

@@ -1,4 +1,4 @@
-"""Uncertainty sets over parameter vectors psi: boxes, finite sets, ellipsoids, and boxes with a limited rate of change."""
+"""Uncertainty sets over parameter vectors psi: boxes, finite sets, ellipsoids, boxes with a limited rate of change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ INERTIA_RULES = ("scale", "keep")
 class UncertaintySet:
     """A box of parameters.
 
-    Vectors psi are float64 `[d]` or `[N, d]`, in natural units and in the order of `names`. A parameter whose bounds are
+    Vectors psi are float64 `[d]` or `[N, d]`, in natural units and in the order of `names`. A parameter whose bounds
+    are
     equal is a fixed dimension: it stays in psi and in reports, and no search moves it.
 
     Args:
@@ -92,7 +93,8 @@ class UncertaintySet:
         unknown = [param.target for param in self.params if param.known_nominal is None]
         if unknown:
             raise ValueError(
-                f"the nominal value of {unknown[0]!r} is in the model: use uset.bind(env or model), or Param(nominal=...)."
+                f"the nominal value of {unknown[0]!r} is in the model: use uset.bind(env or model), or "
+                "Param(nominal=...)."
             )
         return np.array([param.known_nominal for param in self.params])
 
@@ -100,7 +102,8 @@ class UncertaintySet:
         """The same set with the nominal values of a model.
 
         Args:
-            env_or_model: a `mujoco.MjModel`, a `MujocoTask`, a `FunctionalEnv`, a Gymnasium env or vector env, or its id.
+            env_or_model: a `mujoco.MjModel`, a `MujocoTask`, a `FunctionalEnv`, a Gymnasium env or vector env, or its
+                id.
 
         Raises:
             ValueError: a target that it does not have.
@@ -238,7 +241,7 @@ class UncertaintySet:
         return json.dumps(self.to_dict(), indent=2)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.to_dict() == other.to_dict()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
         return hash(self.hash)
@@ -349,8 +352,8 @@ class FiniteSet(UncertaintySet):
 class Ellipsoid(UncertaintySet):
     """The ellipsoid inscribed in a box: `sum_i ((2 u_i - 1))^2 <= 1` over the free dimensions, u in the unit cube.
 
-    Its coordinates `to_unit`/`from_unit` map it one to one onto the unit cube (along rays from the centre), so a search in
-    the cube stays inside.
+    Its coordinates `to_unit`/`from_unit` map it one to one onto the unit cube (along rays from the centre), so a
+    search in the cube stays inside.
 
     Args:
         params, inertia, grid_endpoint, name: as in `UncertaintySet`.

@@ -21,13 +21,14 @@ Sampler = Callable[[np.random.Generator, int], np.ndarray]
 class RobustVectorEnv(gymnasium.vector.VectorEnv):
     """N lanes in SAME_STEP mode, each with a parameter vector; made by `make_robust_vec`.
 
-    The infos of reset and step hold `psi [N, d]`, a copy of what is now in force; where an episode ended, `final_psi` is
-    what it was played with.
+    The infos of reset and step hold `psi [N, d]`, a copy of what is now in force; where an episode ended, `final_psi`
+    is what it was played with.
 
     Args:
         lanes: the environments.
         uset: the parameters, bound to the environment.
-        sampler: `(rng, k) -> psi [k, d]`, called for the lanes that reset and for no others; None keeps every lane's psi.
+        sampler: `(rng, k) -> psi [k, d]`, called for the lanes that reset and for no others; None keeps every lane's
+            psi.
 
     Attributes:
         uset: as given.
@@ -109,7 +110,7 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
         return observation, {**info, **self._psi_info(np.ones(self.num_envs, bool))}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Play one action per lane; the episodes that end begin anew at once, with new parameters if there is a sampler."""
+        """Play one action per lane; episodes that end begin anew at once, with new parameters if there is a sampler."""
         played = self._psi.copy()
         observation, reward, terminated, truncated, info = self._lanes.step(
             self._delayed(actions), self._redraw
@@ -151,7 +152,8 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
         psi = np.asarray(psi, float)
         if psi.shape not in ((self.uset.dim,), (count, self.uset.dim)):
             raise ValueError(
-                f"psi has shape {psi.shape}, expected ({self.uset.dim},) or ({count}, {self.uset.dim}): {list(self.uset.names)}."
+                f"psi has shape {psi.shape}, expected ({self.uset.dim},) or ({count}, {self.uset.dim}): "
+                f"{list(self.uset.names)}."
             )
         check_inside(self.uset, psi)
         return psi
@@ -184,13 +186,13 @@ def make_robust_vec(
     """Make N lanes with parameters of their own.
 
     Args:
-        env: id of an environment (`"dynrl/Hopper-v0"`, `"Pendulum-v1"`), a `MujocoTask`, a `FunctionalEnv`, or a function
-            that makes a Gymnasium env. MuJoCo tasks run on the C engine and functional worlds compiled; third-party
-            environments in a Python loop.
+        env: id of an environment (`"dynrl/Hopper-v0"`, `"Pendulum-v1"`), a `MujocoTask`, a `FunctionalEnv`, or a
+            function that makes a Gymnasium env. MuJoCo tasks run on the C engine and functional worlds compiled;
+            third-party environments in a Python loop.
         uset: the parameters; bound to the environment if it is not yet.
         num_envs: N.
-        sampler: `(rng, k) -> psi [k, d]` for lanes that reset; `"uniform"`, `"sobol"` or `"lhs"` for the set's own; None
-            keeps psi (nominal at first).
+        sampler: `(rng, k) -> psi [k, d]` for lanes that reset; `"uniform"`, `"sobol"` or `"lhs"` for the set's own;
+            None keeps psi (nominal at first).
         num_threads: of the C engine; 0 for all processors. Results do not depend on it.
         env_kwargs: constructor arguments, with an id.
 

@@ -21,8 +21,8 @@ Sampler = Callable[[np.random.Generator, int], np.ndarray]
 class DomainRandomization(gymnasium.Wrapper, RecordConstructorArgs):
     """Draws new parameters at every reset, for the whole episode (Tobin et al. 2017).
 
-    The random numbers are the environment's own (`np_random`): `reset(seed=)` determines psi too, and no global generator
-    is touched. A reset whose options name a psi uses that one.
+    The random numbers are the environment's own (`np_random`): `reset(seed=)` determines psi too, and no global
+    generator is touched. A reset whose options name a psi uses that one.
 
     Args:
         env: a `RobustEnv`, or wrappers around one.
@@ -110,6 +110,7 @@ class HistoryObservation(gymnasium.Wrapper, RecordConstructorArgs):
         low[len(observed.low) :] = np.minimum(low[len(observed.low) :], 0)
         high[len(observed.low) :] = np.maximum(high[len(observed.low) :], 0)
         self.observation_space = _extended(observed, np.tile(low, k), np.tile(high, k))
+        self._action_size = acted.low.size
         self._pairs: deque[np.ndarray] = deque(maxlen=k)
         self._last: np.ndarray | None = None
 
@@ -118,7 +119,7 @@ class HistoryObservation(gymnasium.Wrapper, RecordConstructorArgs):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode, with a history of its first observation."""
         observation, info = self.env.reset(seed=seed, options=options)
-        still = np.zeros(self.env.action_space.shape, observation.dtype).ravel()  # type: ignore[arg-type]
+        still = np.zeros(self._action_size, observation.dtype)
         self._pairs.extend([np.concatenate([observation, still])] * self.k)
         self._last = observation
         return self._with_history(observation), info
@@ -177,6 +178,8 @@ def _box(space: gymnasium.Space) -> spaces.Box:
 
 
 def _extended(space: gymnasium.Space, low: np.ndarray, high: np.ndarray) -> spaces.Box:
-    box, dtype = _box(space), np.dtype(space.dtype)
-    bounds = [np.concatenate([ours, more]).astype(dtype) for ours, more in ((box.low, low), (box.high, high))]
-    return spaces.Box(*bounds, dtype=dtype.type)
+    box = _box(space)
+    wider = [
+        np.concatenate([ours, more]).astype(box.dtype) for ours, more in ((box.low, low), (box.high, high))
+    ]
+    return spaces.Box(wider[0], wider[1], dtype=box.dtype)
