@@ -17,11 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dynrl.agents.robust.game_env import from_half_ranges, in_half_ranges
+from dynrl.agents.robust.recorder import Recorder
 from dynrl.agents.robust.training import (
     Callback,
     Collection,
     MakeVec,
-    Progress,
     TrainResult,
     run_off_policy,
     sizes_of,
@@ -281,11 +282,11 @@ class _Player:
         played = np.asarray(self.candidates.omega)[rng.choice(len(p), size=count, p=p / p.sum())]
         deviation = parameter_noise(self.config, self.steps / self.budget, self.soft)
         omega = np.clip(played + rng.normal(0, deviation, played.shape), -1, 1)
-        return self.uset.from_unit((omega + 1) / 2)
+        return from_half_ranges(self.uset, omega)
 
     def omega(self, env: Any) -> np.ndarray:
         """The parameters of every lane, `[N, d]` in [-1, 1]."""
-        return 2 * np.asarray(self.uset.to_unit(env.psi)) - 1
+        return in_half_ranges(self.uset, env.psi)
 
     def _next_key(self) -> jax.Array:
         self.calls += 1
@@ -330,20 +331,12 @@ class M2TD3:
         env = make_vec(config.num_envs, player.sample)
         sizes = sizes_of(env)
         player.begin(sizes)
-        history: list[dict[str, Any]] = []
+        recorder = Recorder(config.record_every, "training", callback, lambda: _learned(player))
 
         def after_step(collection: Collection, metrics: Mapping[str, float]) -> bool:
             player.steps = collection.steps
             player.length = collection.lengths[-1] if collection.lengths else 0
-            if (
-                collection.steps // config.record_every
-                > (collection.steps - config.num_envs) // config.record_every
-            ):
-                figures = {"return": collection.recent_return(), **metrics}
-                history.append({"env_steps": collection.steps, **figures, **_learned(player)})
-                if callback is not None:
-                    callback(Progress(collection.steps, "training", figures))
-            return False
+            return recorder(collection, metrics)
 
         try:
             collection = run_off_policy(
@@ -361,7 +354,7 @@ class M2TD3:
         finally:
             env.close()
         policy = ActorPolicy.of(player.learner.actor, env.single_action_space)
-        return TrainResult(policy, {"training": collection.steps}, history, _learned(player))
+        return TrainResult(policy, {"training": collection.steps}, recorder.history, _learned(player))
 
 
 class SoftM2TD3(M2TD3):
@@ -376,5 +369,5 @@ class SoftM2TD3(M2TD3):
 
 def _learned(player: _Player) -> dict[str, Any]:
     candidates = player.candidates
-    psi = player.uset.from_unit((np.asarray(candidates.omega, np.float64) + 1) / 2)
+    psi = from_half_ranges(player.uset, candidates.omega)
     return {"candidates": psi.tolist(), "probability": np.asarray(candidates.probability).tolist()}

@@ -19,6 +19,14 @@ METHODS: dict[str, Entry] = dict(
         _method(
             "dr", "domain_randomisation:RandomisedSAC", "SAC on parameters drawn afresh in every episode"
         ),
+        _method("m2td3", "m2td3:M2TD3", "TD3 against the worst of several learned parameters"),
+        _method("soft_m2td3", "m2td3:SoftM2TD3", "M2TD3 against the mean of its learned parameters"),
+        _method("rarl", "rarl:RARL", "TD3 against an adversary that plays the parameters in every step"),
+        _method("m3ddpg", "m3ddpg:M3DDPG", "minimax DDPG against an adversary over the parameters"),
+        _method(
+            "action_robust", "action_robust:ActionRobust", "TD3 against an adversary's share in its actions"
+        ),
+        _method("time_constrained", "time_constrained:TimeConstrained", "TD3 against parameters that drift"),
         _method("iwocs", "iwocs:DeepIWOCS", "specialists of incrementally searched worst cases"),
     )
 )
