@@ -31,8 +31,9 @@ class Simulations:
 
     Attributes:
         task, num: as given.
-        live: views of the engine's own arrays, `[N, ...]`: current after every call, and gone with the next.
-        now: a copy of `live` as of the last `keep` or `begin`; what the next step calls `before`.
+        live: views of the engine's own arrays, `[N, ...]`: what `advance` arrived at, until its next call.
+        now: where every simulation stands as of the last `begin`, `write` or `keep`, a copy: what the next step calls
+            `before`.
     """
 
     def __init__(self, task: MujocoTask, num: int, num_threads: int = 0):
@@ -41,6 +42,8 @@ class Simulations:
         forces = "cfrc_ext" in task.data_fields
         # Only external forces need an MjData per simulation: they come from contacts that no array holds.
         self._batch = Batch(task.model, num, min(threads, num), persistent=forces)
+        # A few episodes begin in nearly every step. One thread does that sooner than a pool wakes up.
+        self._starter = Batch(task.model, num, 1)
         bound = {
             name: self._batch.bind(name) for name in (*CORE_FIELDS, *task.data_fields) if name != "cfrc_ext"
         }
@@ -51,19 +54,23 @@ class Simulations:
         own = {name: self._view_of_rows(name) for name in CORE_FIELDS}
         self.now = PhysicsState(**own, **self._derived)
         self._unstable = self._batch.warning[:, _UNSTABLE, 1]
-        self._expanded: dict[str, np.ndarray] = {}
+        self._rest = self._batch.state[0].copy()
+        self._expanded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def begin(self, ids: np.ndarray | None, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Put simulations at the start of an episode, at rest in everything but `qpos [k, nq]` and `qvel [k, nv]`."""
         where = slice(None) if ids is None else ids
-        self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        self.live.qpos[where] = qpos
-        self.live.qvel[where] = qvel
-        self._batch.forward(ids)
-        if self._forces:
-            # As Gymnasium's: mj_forward does not compute them, and a reset clears them.
-            self._forces.values[where] = 0.0
-        self._keep(where)
+        engine = self._batch if ids is None else self._starter
+        engine.state[where] = self._rest
+        engine.bind("qpos")[where] = qpos
+        engine.bind("qvel")[where] = qvel
+        engine.forward(ids)
+        if ids is not None:
+            self._batch.state[ids] = self._starter.state[ids]
+        self._rows[where] = engine.state[where]
+        for name, value in self._derived.items():
+            # As Gymnasium's: mj_forward does not compute external forces, and a reset clears them.
+            value[where] = 0.0 if name == "cfrc_ext" else engine.bind(name)[where]
 
     def advance(self, controls: np.ndarray, ids: np.ndarray | None = None) -> np.ndarray | None:
         """Play controls `[N, nu]` for `frame_skip` substeps.
@@ -114,8 +121,9 @@ class Simulations:
         checked = {name: self._checked_field(name, value, count) for name, value in fields.items()}
         for name, value in checked.items():
             if name not in self._expanded:
-                self._expanded[name] = self._batch.expand(name)
-            self._expanded[name][slice(None) if ids is None else ids] = value
+                self._expanded[name] = self._batch.expand(name), self._starter.expand(name)
+            for values in self._expanded[name]:
+                values[slice(None) if ids is None else ids] = value
 
     def set_forces(self, forces: np.ndarray, ids: np.ndarray | None = None) -> None:
         """Push on bodies from now on: forces (N) and torques (N m) in the world frame, `[k, nbody, 6]`; a reset of an
@@ -125,7 +133,7 @@ class Simulations:
     @property
     def params(self) -> dict[str, np.ndarray]:
         """The model fields that were ever set, `[N, *shape]`, copied."""
-        return {name: value.copy() for name, value in self._expanded.items()}
+        return {name: values.copy() for name, (values, _) in self._expanded.items()}
 
     def write(self, ids: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Move simulations to another position `[k, nq]` and velocity `[k, nv]`, and compute what follows from them."""
@@ -150,8 +158,7 @@ class Simulations:
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue from what `state_dict` returned; parameters that it does not name become nominal."""
-        for name, value in self._expanded.items():
-            value[:] = self._nominal(name)
+        self.set_params({name: self._nominal(name) for name in self._expanded})
         self.set_params({name[7:]: value for name, value in arrays.items() if name.startswith("params/")})
         self._batch.state[:] = arrays["rows"]
         self._rows[:] = arrays["kept"]

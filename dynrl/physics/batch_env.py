@@ -13,7 +13,6 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from dynrl.faces import conversion
 from dynrl.physics.episodes import Episodes, Step, checked_seeds
 from dynrl.physics.task import MujocoTask
 
@@ -181,7 +180,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self._episodes = Episodes(task, self.num_envs, num_threads, params)
         self._done = np.zeros(self.num_envs, bool)
         self._seeded = False
-        self.before_autoreset: Callable[[np.ndarray], None] | None = None
+        self.before_autoreset: Callable[[np.ndarray], object] | None = None
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -298,44 +297,50 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
 
     def _step_and_reset(self, shown: Step) -> tuple:
         ended = shown.terminated | shown.truncated
-        if not ended.any():
-            info = _masked(shown.info, np.ones(self.num_envs, bool))
-            return shown.observation, shown.reward, shown.terminated, shown.truncated, info
-        final = np.where(ended[:, None], shown.observation, 0.0)
-        info = conversion.batched_info(shown.info, ~ended) if not ended.all() else {}
-        begun = self._begin(ended, shown.observation)
-        info = conversion.merged_infos(info, begun, ended)
-        info |= {"final_obs": final, "_final_obs": ended.copy()}
-        info |= {"final_info": _masked(shown.info, ended), "_final_info": ended.copy()}
+        if ended.any():
+            last_words = {
+                "final_obs": np.where(ended[:, None], shown.observation, 0.0),
+                "_final_obs": ended.copy(),
+                "final_info": _masked({name: value.copy() for name, value in shown.info.items()}, ended),
+                "_final_info": ended.copy(),
+            }
+            info = self._begin(ended, shown.observation, shown.info) | last_words
+        else:
+            info = _masked(shown.info, ~ended)
         return shown.observation, shown.reward, shown.terminated, shown.truncated, info
 
     def _reset_or_step(self, actions: Any, live: np.ndarray) -> tuple[Step, dict[str, Any]]:
         checked = self._episodes.check(actions, live)
         if live.any():
             shown = self._episodes.advance(checked, np.flatnonzero(live))
-            info = conversion.batched_info(shown.info, live)
         else:
             n = self.num_envs
             observation = np.empty(self.observation_space.shape)
             shown = Step(observation, np.zeros(n), np.zeros(n, bool), np.zeros(n, bool), {})
-            info = {}
-        begun = self._begin(~live, shown.observation)
+        fresh = ~live
         for values in (shown.reward, shown.terminated, shown.truncated):
-            values[~live] = 0
-        return shown, conversion.merged_infos(info, begun, ~live)
+            values[fresh] = 0
+        return shown, self._begin(fresh, shown.observation, shown.info)
 
-    def _begin(self, chosen: np.ndarray, observation: np.ndarray) -> dict[str, Any]:
-        """Begin episodes where `chosen [N]`; writes their first rows of `observation [N, n]`, returns their info."""
-        ids = np.flatnonzero(chosen)
+    def _begin(
+        self, fresh: np.ndarray, observation: np.ndarray, info: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
+        """Begin episodes where `fresh [N]`; writes their rows of `observation` and `info`, returns the masked info."""
+        ids = np.flatnonzero(fresh)
         if self.before_autoreset is not None:
             self.before_autoreset(ids)
         observation[ids], begun = self._episodes.begin(ids)
-        spread = {
-            name: np.zeros((self.num_envs, *value.shape[1:]), value.dtype) for name, value in begun.items()
-        }
+        result = {} if len(ids) == self.num_envs else _masked(info, ~fresh)
         for name, value in begun.items():
-            spread[name][ids] = value
-        return conversion.batched_info(spread, chosen)
+            if name not in result:
+                result[name] = np.zeros((self.num_envs, *value.shape[1:]), value.dtype)
+                result[f"_{name}"] = np.zeros(self.num_envs, bool)
+            result[f"_{name}"][ids] = True
+        for name in info.keys() & result.keys():
+            result[name][ids] = 0
+        for name, value in begun.items():
+            result[name][ids] = value
+        return result
 
 
 def checked_count(name: str, value: int) -> int:

@@ -126,15 +126,16 @@ class Episodes:
             raise ValueError(
                 f"actions have shape {actions.shape}, expected {self.num} rows, each of {space}."
             )
-        if live is not None:
-            checked = np.zeros((self.num, *space.shape), np.float32)
-            checked[live] = check_actions(space, actions[live])
-            return checked
-        expected = actions.dtype == np.float32 and actions.shape[1:] == space.shape
-        # NaN compares false, so that one pass sees all that can be wrong.
-        if expected and ((actions >= self._low) & (actions <= self._high)).all():
-            return actions
-        return check_actions(space, actions)
+        if actions.dtype == np.float32 and actions.shape[1:] == space.shape:
+            # NaN compares false, so that one pass sees all that can be wrong.
+            good = (actions >= self._low) & (actions <= self._high)
+            if good.all():
+                return actions
+        if live is None:
+            return check_actions(space, actions)
+        checked = np.zeros((self.num, *space.shape), np.float32)
+        checked[live] = check_actions(space, actions[live])
+        return checked
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return everything that the running episodes' future depends on, as named arrays."""
@@ -173,7 +174,7 @@ def _rows(state: PhysicsState, where: Any) -> PhysicsState:
 def _arrays(info: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
     # Fresh arrays: infos outlive the engine's buffers.
     return {
-        name: np.array(np.broadcast_to(value, np.shape(value) or (count,))) for name, value in info.items()
+        name: np.array(value) if np.ndim(value) else np.full(count, value) for name, value in info.items()
     }
 
 
