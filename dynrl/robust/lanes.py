@@ -10,7 +10,6 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from dynrl.faces.conversion import merged_infos
 from dynrl.robust.binding import (
     Columns,
     World,
@@ -121,6 +120,8 @@ class FunctionalLanes:
         observation, reward, terminated, truncated, info = self.env.step(actions)
         ended = terminated | truncated
         if ended.any() and redraw(np.flatnonzero(ended)):
+            from dynrl.faces.conversion import merged_infos
+
             # The episodes that began inside the compiled step had the old constants.
             fresh, begun = self.env.restart(ended)
             observation = np.where(ended.reshape((-1,) + (1,) * (observation.ndim - 1)), fresh, observation)
