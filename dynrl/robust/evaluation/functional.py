@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.spaces import Box
 
-from dynrl.compilation import classes_in
 from dynrl.faces.episode import PRNG, Episode, advance, begin, split_key, where
 from dynrl.faces.params import batched_params
 from dynrl.functional import FunctionalEnv, require_functional
+from dynrl.robust.evaluation.compiled_policy import Static, merge, split, traceable
 from dynrl.robust.evaluation.returns import Returns, checked_request
-from dynrl.robust.policy import HostPolicy, RobustPolicy, as_policy
+from dynrl.robust.policy import RobustPolicy
 
 ParamsOf = Callable[[np.ndarray], Any]
 
@@ -70,14 +71,11 @@ class FunctionalEvaluator:
 
     def __call__(self, policy: Any, psi: np.ndarray, episode_seeds: Sequence[int] | np.ndarray) -> Returns:
         models, seeds = checked_request(psi, episode_seeds)
-        policy = _traceable(policy)
+        static, arrays = split(traceable(policy))
         with jax.enable_x64(self.env.x64):
             params, axes = batched_params(self.env, self.params_of(models), len(models))
             leaves, structure = jax.tree.flatten(params)
-            static, arrays = _split(policy)
-            program = _Program(
-                self.env, self.horizon, self.stochastic, structure, axes, static, classes_in(policy)
-            )
+            program = _Program(self.env, self.horizon, self.stochastic, structure, axes, static)
             model = np.repeat(np.arange(len(models)), len(seeds))
             seed = np.tile(seeds, len(models))
             width = min(self.lanes, _next_power_of_two(len(model)))
@@ -126,8 +124,7 @@ class _Program(NamedTuple):
     stochastic: bool
     params: Any
     axes: tuple[int | None, ...]
-    policy: Any
-    policy_classes: tuple[type, ...]
+    policy: Static
 
 
 @partial(jax.jit, static_argnums=0)
@@ -135,7 +132,7 @@ def _play(
     program: _Program, policy_arrays: list, params_leaves: list, seeds: Any, starts: Any, discount: Any
 ) -> Tally:
     env = program.env
-    policy = _merge(program.policy, policy_arrays)
+    policy = merge(program.policy, policy_arrays)
     params = jax.tree.unflatten(program.params, params_leaves)
     axes = jax.tree.unflatten(program.params, program.axes)
     keys = jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed, impl=PRNG)))(seeds)
@@ -169,7 +166,8 @@ def _play(
         time, episode, observation, memory, live, weight, tally = carry
         action, following_memory = _computed_once(live, acting, observation, memory, keys, time)
         # The key stays outside: where no draw is made, XLA drops its splitting.
-        state, shown = _computed_once(live, stepped, episode, action)
+        playable = _within(env.action_space, action)
+        state, shown = _computed_once(live, stepped, episode, playable)
         # The key stays outside: where no draw is made, XLA drops its splitting.
         following = Episode(state, jax.vmap(lambda key: split_key(key)[0])(episode.key), episode.elapsed + 1)
         broken = live & ~_all_finite((action, shown.reward, shown.observation, state), lanes)
@@ -216,6 +214,10 @@ def _drawn_actions(policy: RobustPolicy, observation: Any, memory: Any, keys: An
     return jax.vmap(one)(observation, memory, keys)
 
 
+def _within(space: Any, action: Any) -> Any:
+    return jnp.clip(action, space.low, space.high) if isinstance(space, Box) else action
+
+
 def _computed_once(live: Any, function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)`, behind a condition that always holds.
 
@@ -233,32 +235,6 @@ def _all_finite(tree: Any, lanes: int) -> Any:
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             finite = finite & jnp.isfinite(leaf).reshape(lanes, -1).all(axis=1)
     return finite
-
-
-def _traceable(policy: Any) -> Any:
-    policy = as_policy(policy, jax=True)
-    if isinstance(policy, HostPolicy):
-        raise TypeError(
-            "this policy runs in NumPy and cannot enter a compiled rollout: give a function that JAX can trace, or "
-            "evaluate through dynrl.robust.evaluation.GymnasiumEvaluator."
-        )
-    return policy
-
-
-def _split(policy: Any) -> tuple[Any, list[Any]]:
-    """Return `(what selects the program, the arrays)` of a policy that is a pytree, or one static leaf."""
-    leaves, structure = jax.tree.flatten(policy)
-    is_array = tuple(isinstance(leaf, (np.ndarray, np.generic, jax.Array)) for leaf in leaves)
-    fixed = tuple(None if array else leaf for leaf, array in zip(leaves, is_array, strict=True))
-    arrays = [leaf for leaf, array in zip(leaves, is_array, strict=True) if array]
-    return (structure, is_array, fixed), arrays
-
-
-def _merge(static: Any, arrays: list[Any]) -> Any:
-    structure, is_array, fixed = static
-    remaining = iter(arrays)
-    leaves = [next(remaining) if array else leaf for leaf, array in zip(fixed, is_array, strict=True)]
-    return jax.tree.unflatten(structure, leaves)
 
 
 def _lanes(env: FunctionalEnv, budget_bytes: int = 2**30) -> int:
