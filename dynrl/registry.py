@@ -161,6 +161,7 @@ EXPERIMENTS: dict[str, Entry] = _table(
         "treatments trained on metamodels, judged on the agents",
     ),
     Entry("learn", "dynrl.runs.learn:LearnExperiment", "one agent on one environment, several seeds"),
+    Entry("on_device", "dynrl.runs.on_device:OnDeviceExperiment", "PPO and world in one program, many seeds at once"),
 )
 BENCHMARKS: dict[str, Entry] = _table(
     Entry("core", "dynrl.bench.core:figures", "faces, start-up time and crash safety"),

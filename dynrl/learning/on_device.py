@@ -1,8 +1,8 @@
 """Proximal policy optimisation (Schulman et al., 2017) with world and learner in one compiled program.
 
-The library's PPO, SAC and TD3 are those of Stable-Baselines3, SBX and Brax. None of them can be one JAX program that `vmap`
-repeats over seeds, around any functional environment, with a state that is stored and continued exactly; this one is that
-and no more.
+The library's PPO, SAC and TD3 are those of Stable-Baselines3, SBX and Brax. None of them can be one JAX program that
+`vmap` repeats over seeds, around any functional environment, with a state that is stored and continued exactly; this
+one is that and no more.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class PPOState(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """What one update saw, each `[]`: mean return and length of the episodes that ended in it (NaN if none), their number,
-    and the losses."""
+    """What one update saw, each `[]`: mean return and length of the episodes that ended in it (NaN if none), their
+    number, and the losses."""
 
     episode_return: Any
     episode_length: Any

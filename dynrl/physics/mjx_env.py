@@ -41,23 +41,24 @@ class MjxState(NamedTuple):
 class MjxEnv(FunctionalEnv):
     """A MuJoCo task whose physics is MJX, MuJoCo in JAX.
 
-    `params` is a dict of model fields by their names in `mujoco.batch.MODEL_FIELDS`: those that MJX reads while it runs
-    (masses, inertias, friction, damping, gravity, gains, ...). They are data: another value, or one per simulation, costs
-    no compilation. `complete` fills in the fields that a caller does not care about. MJX computes no constants, so what
-    MuJoCo derives from masses and inertias must come along; `dynrl.physics.parameters.ParameterMap` gives both.
+    `params` is a dict of model fields by their names in `mujoco.batch.MODEL_FIELDS`: those that MJX reads while it
+    runs (masses, inertias, friction, damping, gravity, gains, ...). They are data: another value, or one per
+    simulation, costs no compilation. `complete` fills in the fields that a caller does not care about. MJX computes no
+    constants, so what MuJoCo derives from masses and inertias must come along;
+    `dynrl.physics.parameters.ParameterMap` gives both.
 
-    Observations and rewards agree with the C engine to 1e-6 in float64 as long as nothing touches anything else; contacts
-    amplify rounding, and there only distributions agree. A simulation that diverges (NaN, or beyond MuJoCo's limit of
-    1e10) keeps its last state and its episode terminates, `info["diverged"]`.
+    Observations and rewards agree with the C engine to 1e-6 in float64 as long as nothing touches anything else;
+    contacts amplify rounding, and there only distributions agree. A simulation that diverges (NaN, or beyond MuJoCo's
+    limit of 1e10) keeps its last state and its episode terminates, `info["diverged"]`.
 
-    Compiling a robot that has contacts takes a minute or two, and on a CPU the C engine is then faster: MJX is for GPUs,
-    and for programs that must be one piece of JAX.
+    Compiling a robot that has contacts takes a minute or two, and on a CPU the C engine is then faster: MJX is for
+    GPUs, and for programs that must be one piece of JAX.
 
     Args:
         task: model, observation, reward and end.
         x64: compute in float64; float32 otherwise.
-        solver: `"newton"` or `"cg"` in place of the model's own solver, which MJX may lack: the solution is the same up to
-            the solver's tolerance.
+        solver: `"newton"` or `"cg"` in place of the model's own solver, which MJX may lack: the solution is the same up
+            to the solver's tolerance.
 
     Raises:
         ValueError: the model uses something that MJX lacks, or no such solver; names the task.
@@ -135,7 +136,9 @@ class MjxEnv(FunctionalEnv):
 
         def substep(data: Any, _: None) -> tuple[Any, None]:
             # MJX makes some of its integers int64 where JAX computes in float64; a loop must keep its types.
-            return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), mjx.step(model, data), data), None
+            return jax.tree.map(
+                lambda new, old: jnp.asarray(new, old.dtype), mjx.step(model, data), data
+            ), None
 
         data, _ = jax.lax.scan(substep, data, None, self.task.frame_skip)
         if "cfrc_ext" in self.task.data_fields:

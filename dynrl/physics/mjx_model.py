@@ -32,7 +32,16 @@ _FIXED = (
     "numeric_",
     "tuple_",
 )
-_FIXED_NAMES = {"geom_rgba", "site_rgba", "tendon_rgba", "geom_aabb", "geom_rbound", "site_size"}
+# The C engine takes short cuts where frames coincide in the nominal model, and so does not read these there.
+_SHORT_CUTS = {"body_iquat", "geom_quat", "site_quat", "jnt_axis"}
+_FIXED_NAMES = _SHORT_CUTS | {
+    "geom_rgba",
+    "site_rgba",
+    "tendon_rgba",
+    "geom_aabb",
+    "geom_rbound",
+    "site_size",
+}
 _OPTIONS = ("opt.gravity", "opt.timestep", "opt.impratio")
 # MJX does not read these.
 _POLYNOMIAL = ("dof_dampingpoly", "jnt_stiffnesspoly", "tendon_dampingpoly", "tendon_stiffnesspoly")
@@ -72,7 +81,9 @@ def put_model(model: mujoco.MjModel, name: str, solver: str | None) -> Any:
     mjx = import_mjx()
     for field in _POLYNOMIAL:
         if read_field(model, field).any():
-            raise ValueError(f"{name} cannot run on MJX, which does not read {field}; use the backend `batch`.")
+            raise ValueError(
+                f"{name} cannot run on MJX, which does not read {field}; use the backend `batch`."
+            )
     if solver is not None:
         model = copy.copy(model)
         model.opt.solver = SOLVERS[solver]

@@ -77,5 +77,24 @@ def play_episodes(agent: Any, env: gym.Env, episodes: int, seed: int) -> np.ndar
     return returns
 
 
+def return_figures(returns: Sequence[np.ndarray]) -> dict[str, float]:
+    """Figures of what `dynrl evaluate` plays: one array of returns `[episodes]` per trained seed.
+
+    The interval is over the means of the seeds, or over episodes where there is one seed.
+    """
+    from dynrl.statistics import interquartile_mean, stratified_bootstrap
+
+    scores = returns[0] if len(returns) == 1 else np.mean(returns, axis=1)
+    low, high = stratified_bootstrap(scores)
+    flat = np.concatenate(returns)
+    return {
+        "mean return": float(flat.mean()),
+        "standard deviation": float(flat.std()),
+        "interquartile mean": float(interquartile_mean(scores)),
+        "95 % interval, lower end": low,
+        "95 % interval, upper end": high,
+    }
+
+
 def _as_action(action: Any, space: gym.Space) -> Any:
     return int(action) if isinstance(space, gym.spaces.Discrete) else action

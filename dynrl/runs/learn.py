@@ -15,7 +15,7 @@ from dynrl.config import ConfigInput, read_config
 from dynrl.errors import ConfigError, RunError
 from dynrl.runs import sb3_algorithm
 from dynrl.runs.checkpoint import Checkpoint, flatten_tree, unflatten_tree
-from dynrl.runs.episodes import EpisodeRecord, play_episodes, pooled_row
+from dynrl.runs.episodes import EpisodeRecord, play_episodes, pooled_row, return_figures
 from dynrl.runs.progress import Progress
 from dynrl.runs.run import Run
 
@@ -114,8 +114,6 @@ class LearnExperiment:
     def evaluate(self, run: Run, episodes: int, seed: int) -> Mapping[str, float]:
         """Returns over `episodes` fresh episodes per trained seed; the interval is over seeds (over episodes
         where only one seed is trained)."""
-        from dynrl.statistics import interquartile_mean, stratified_bootstrap
-
         returns = []
         for training_seed in self.config.seeds:
             path = run.path / _agent_file(training_seed)
@@ -127,16 +125,7 @@ class LearnExperiment:
             raise RunError(
                 f"{run.path} has no trained agent yet; go on with `dynrl train --resume {run.path}`"
             )
-        scores = returns[0] if len(returns) == 1 else np.mean(returns, axis=1)
-        low, high = stratified_bootstrap(scores)
-        flat = np.concatenate(returns)
-        return {
-            "mean return": float(flat.mean()),
-            "standard deviation": float(flat.std()),
-            "interquartile mean": float(interquartile_mean(scores)),
-            "95 % interval, lower end": low,
-            "95 % interval, upper end": high,
-        }
+        return return_figures(returns)
 
     def plot(self, runs: Sequence[Run], out: Path) -> list[Path]:
         """Episode return against steps, one curve per agent and environment, seeds and runs pooled."""

@@ -1,10 +1,13 @@
 """Small arms for tests of MJX: one that compiles in seconds, one that uses much of what MJX reads."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 
-from dynrl.physics.state import namespace
+from dynrl.physics.state import PhysicsState, namespace
 from dynrl.physics.task import MujocoTask, Outcome
 
 FREE = """
@@ -64,22 +67,27 @@ class FreeArm(MujocoTask):
     horizon: int | None = 50
     data_fields = ("site_xpos", "subtree_com", "cinert", "cvel", "xpos")
 
-    def spec(self):
+    def spec(self) -> mujoco.MjSpec:
         return mujoco.MjSpec.from_string(FREE)
 
-    def observation(self, state):
+    def observation(self, state: PhysicsState) -> Any:
         tip = state.site_xpos[..., 0, :]
-        derived = [state.subtree_com[..., 0, :], state.cinert[..., 2, :], state.cvel[..., 2, :], state.xpos[..., 2, :]]
+        derived = [
+            state.subtree_com[..., 0, :],
+            state.cinert[..., 2, :],
+            state.cvel[..., 2, :],
+            state.xpos[..., 2, :],
+        ]
         return namespace(state.qpos).concatenate((state.qpos, state.qvel, tip, *derived), -1)
 
-    def outcome(self, before, action, after):
+    def outcome(self, before: PhysicsState, action: Any, after: PhysicsState) -> Outcome:
         forward = after.site_xpos[..., 0, 0] - before.site_xpos[..., 0, 0]
         return Outcome(forward - 0.1 * (action**2).sum(-1), {"forward": forward})
 
-    def terminal(self, state):
+    def terminal(self, state: PhysicsState) -> Any:
         return abs(state.qpos[..., 0]) > 100.0
 
-    def initial(self, uniform, normal):
+    def initial(self, uniform: Any, normal: Any) -> tuple[Any, Any]:
         spread = 2.0 * uniform - 1.0
         return spread[..., :2], 3.0 * spread[..., 2:]
 
@@ -91,5 +99,5 @@ class RichArm(FreeArm):
     xml_file: str = "rich arm"
     frame_skip: int = 1
 
-    def spec(self):
+    def spec(self) -> mujoco.MjSpec:
         return mujoco.MjSpec.from_string(RICH)
