@@ -84,7 +84,8 @@ class Episodes:
         after = simulations.live
         outcome = task.outcome(simulations.now, actions, after)
         reward = np.asarray(outcome.reward, np.float64)
-        terminated = np.array(task.terminal(after), bool)
+        terminated = task.terminal(after) if outcome.terminated is None else outcome.terminated
+        terminated = np.array(terminated, bool)
         observation = task.observation(after)
         info = _arrays(outcome.info, self.num)
         if not math.isfinite(float(observation.sum() + reward.sum())):

@@ -6,9 +6,12 @@ number of simulations beside it nor on what they drew.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ELEVEN, _TWENTY_SEVEN, _THIRTY, _THIRTY_ONE = (np.uint64(shift) for shift in (11, 27, 30, 31))
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
@@ -31,9 +34,8 @@ def unit_numbers(
         uniform in [0, 1), `[k, num_uniform]`, and standard normal, `[k, num_normal]`.
     """
     pairs = (num_normal + 1) // 2
-    counters = np.arange(1, num_uniform + 2 * pairs + 1, dtype=np.uint64) * _GOLDEN
     stream = _mixed(_mixed(keys + _GOLDEN) ^ (episodes * _FIRST + _SECOND))
-    unit = (_mixed(stream[:, None] + counters) >> np.uint64(11)) * 2.0**-53
+    unit = (_mixed(stream[:, None] + _counters(num_uniform + 2 * pairs)) >> _ELEVEN) * 2.0**-53
     if not num_normal:
         return unit, np.empty((len(keys), 0))
     # Box and Muller (1958); 1 - u is never 0.
@@ -43,7 +45,12 @@ def unit_numbers(
     return unit[:, :num_uniform], normal[:, :num_normal]
 
 
+@functools.cache
+def _counters(count: int) -> np.ndarray:
+    return np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+
+
 def _mixed(values: np.ndarray) -> np.ndarray:
-    values = (values ^ (values >> np.uint64(30))) * _FIRST
-    values = (values ^ (values >> np.uint64(27))) * _SECOND
-    return values ^ (values >> np.uint64(31))
+    values = (values ^ (values >> _THIRTY)) * _FIRST
+    values = (values ^ (values >> _TWENTY_SEVEN)) * _SECOND
+    return values ^ (values >> _THIRTY_ONE)

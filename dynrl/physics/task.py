@@ -24,10 +24,12 @@ class Outcome(NamedTuple):
     Attributes:
         reward: `[...]`.
         info: its terms and what else is worth knowing, arrays `[...]` or `[..., k]`.
+        terminated: `terminal(after)`, `[...]` bool, where the reward had to find it out; None elsewhere.
     """
 
     reward: Any
     info: Mapping[str, Any]
+    terminated: Any = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class MujocoTask(abc.ABC):
             warnings.filterwarnings("ignore", message="compiler attribute 'settotalmass'")
             return self.spec().compile()
 
-    @property
+    @cached_property
     def dt(self) -> float:
         """Seconds between two actions."""
         return float(self.model.opt.timestep) * self.frame_skip

@@ -102,7 +102,8 @@ class Ant(MujocoTask):
         body, xp = self._main_body, namespace(after.qpos)
         velocity = (after.xpos[..., body, :2] - before.xpos[..., body, :2]) / self.dt
         forward = velocity[..., 0] * self.forward_reward_weight
-        survive = self.healthy_reward * self.healthy(after)
+        healthy = self.healthy(after)
+        survive = self.healthy_reward * healthy
         control = control_cost(self.ctrl_cost_weight, action)
         contact = self.contact_cost_weight * xp.square(self._forces(after)).sum((-2, -1))
         info = {
@@ -114,7 +115,9 @@ class Ant(MujocoTask):
             "reward_contact": -contact,
             "reward_survive": survive,
         }
-        return Outcome(forward + survive - (control + contact), info)
+        return Outcome(
+            forward + survive - (control + contact), info, ~healthy & self.terminate_when_unhealthy
+        )
 
     def healthy(self, state: PhysicsState) -> Any:
         """Return whether the torso is at a good height, `[...]` bool."""

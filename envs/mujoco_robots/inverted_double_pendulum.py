@@ -78,9 +78,10 @@ class InvertedDoublePendulum(MujocoTask):
         x, y = after.site_xpos[..., 0, 0], after.site_xpos[..., 0, 2]
         distance = 0.01 * x**2 + (y - 2.0) ** 2
         velocity = 1e-3 * after.qvel[..., 1] ** 2 + 5e-3 * after.qvel[..., 2] ** 2
-        survive = self.healthy_reward * ~self.terminal(after)
+        fallen = self.terminal(after)
+        survive = self.healthy_reward * ~fallen
         info = {"reward_survive": survive, "distance_penalty": -distance, "velocity_penalty": -velocity}
-        return Outcome(survive - distance - velocity, info)
+        return Outcome(survive - distance - velocity, info, fallen)
 
     def terminal(self, state: PhysicsState) -> Any:
         """Return whether the tip has sunk."""

@@ -67,8 +67,9 @@ class InvertedPendulum(MujocoTask):
 
     def outcome(self, before: PhysicsState, action: Any, after: PhysicsState) -> Outcome:
         """Return 1 while the pole stands."""
-        reward = 1.0 - self.terminal(after)
-        return Outcome(reward, {"reward_survive": reward})
+        fallen = self.terminal(after)
+        reward = 1.0 - fallen
+        return Outcome(reward, {"reward_survive": reward}, fallen)
 
     def terminal(self, state: PhysicsState) -> Any:
         """Return whether the pole has fallen."""

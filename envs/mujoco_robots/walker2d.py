@@ -85,7 +85,8 @@ class Walker2d(MujocoTask):
         """Return forward velocity and survival minus the control cost."""
         velocity = (after.qpos[..., 0] - before.qpos[..., 0]) / self.dt
         forward = self.forward_reward_weight * velocity
-        survive = self.healthy_reward * self.healthy(after)
+        healthy = self.healthy(after)
+        survive = self.healthy_reward * healthy
         cost = control_cost(self.ctrl_cost_weight, action)
         info = {
             "x_position": after.qpos[..., 0],
@@ -95,7 +96,7 @@ class Walker2d(MujocoTask):
             "reward_ctrl": -cost,
             "reward_survive": survive,
         }
-        return Outcome(forward + survive - cost, info)
+        return Outcome(forward + survive - cost, info, ~healthy & self.terminate_when_unhealthy)
 
     def healthy(self, state: PhysicsState) -> Any:
         """Return whether the walker stands, `[...]` bool."""
