@@ -57,7 +57,7 @@ class ParameterMap:
         self.targets = [resolve(self.snapshot, param) for param in params]
         self.names = tuple(target.name for target in self.targets)
         self.nominal = np.array([target.nominal for target in self.targets])
-        classes = [target.attribute.recompute for target in self.targets]
+        classes = [self._class_of(target) for target in self.targets]
         self.recompute = max(classes, key=RECOMPUTE.index, default="none")
         self._sizes = [i for i, kind in enumerate(classes) if kind == "recompile"]
         # Masses before inertias, so that an inertia given by name has the last word over the scaled one.
@@ -106,6 +106,10 @@ class ParameterMap:
         """Give a model the nominal values back, bit for bit."""
         self.snapshot.restore(model, self.field_names)
 
+    def _class_of(self, target: Resolved) -> str:
+        keeps = target.attribute.field == "body_mass" and self.inertia == "keep"
+        return "none" if keeps else target.attribute.recompute
+
     def _make_recompiler(self, spec: mujoco.MjSpec | None) -> Recompiler | None:
         if not self._sizes:
             return None
@@ -127,8 +131,7 @@ class ParameterMap:
             if scales_inertia:
                 inertia = (target.objects[:, None] * 3 + np.arange(3)).ravel()
                 touched["body_inertia"] = np.union1d(touched.get("body_inertia", np.array([], int)), inertia)
-            keeps = target.attribute.field == "body_mass" and not scales_inertia
-            needs_constants |= target.attribute.recompute == "const" and not keeps
+            needs_constants |= self._class_of(target) == "const"
         recompiled = () if self._recompiler is None else self._recompiler.field_names
         written = tuple(sorted({*touched, *recompiled}))
         if not needs_constants:
