@@ -79,18 +79,30 @@ def test_mass_alone_is_another_model(hopper: tuple) -> None:
     _, model = hopper
     kept = ParameterMap(model, [Param("body:torso.mass", 0.1, 9)], inertia="keep")
     assert kept.field_names == ("body_mass",) and kept.recompute == "none"
-    scaled = ParameterMap(model, [Param("body:torso.mass", 0.1, 9)]).fields(np.array([2 * model.body_mass[1]]))
+    scaled = ParameterMap(model, [Param("body:torso.mass", 0.1, 9)]).fields(
+        np.array([2 * model.body_mass[1]])
+    )
     np.testing.assert_array_equal(scaled["body_inertia"][1], 2 * model.body_inertia[1])
     # The subtree of the torso is the whole robot.
-    assert scaled["body_subtreemass"][1] == pytest.approx(model.body_mass.sum() + model.body_mass[1], rel=1e-14)
+    assert scaled["body_subtreemass"][1] == pytest.approx(
+        model.body_mass.sum() + model.body_mass[1], rel=1e-14
+    )
 
 
 @pytest.mark.parametrize(
     "params",
     [
         [Param("body:ball.mass", 0.1, 9), Param("body:door.inertia[1]", 0.1, 9)],
-        [Param("joint:hinge.damping", 0, 9), Param("joint:hinge.stiffness", 0, 9), Param("joint:hinge.armature", 0, 9)],
-        [Param("actuator:motor.gain", 0, 9), Param("actuator:motor.gear[0]", 0, 9), Param("option.gravity[2]", -12, 0)],
+        [
+            Param("joint:hinge.damping", 0, 9),
+            Param("joint:hinge.stiffness", 0, 9),
+            Param("joint:hinge.armature", 0, 9),
+        ],
+        [
+            Param("actuator:motor.gain", 0, 9),
+            Param("actuator:motor.gear[0]", 0, 9),
+            Param("option.gravity[2]", -12, 0),
+        ],
         [Param("geom:floor.friction[0]", 0, 9, scope="floor"), Param("option.timestep", 1e-3, 2e-3)],
         [Param("geom:*.friction[0]", 0.5, 2, mode="scale"), Param("body:*.mass", 0.5, 2, mode="scale")],
         [Param("geom:skin.size[0]", 0.05, 0.2), Param("body:ball.mass", 0.5, 2, mode="scale")],
@@ -111,13 +123,17 @@ def test_rows_do_not_depend_on_each_other_nor_on_threads(hopper: tuple) -> None:
     whole = ParameterMap(model, params, num_threads=1).fields(psi)
     parts = ParameterMap(model, params, num_threads=2)
     for name in whole:
-        np.testing.assert_array_equal(whole[name], np.concatenate([parts.fields(psi[:5])[name],
-        parts.fields(psi[5:])[name]])) np.testing.assert_array_equal(whole[name][3], parts.fields(psi[3])[name])
+        joined = np.concatenate([parts.fields(psi[:5])[name], parts.fields(psi[5:])[name]])
+        np.testing.assert_array_equal(whole[name], joined)
+        np.testing.assert_array_equal(whole[name][3], parts.fields(psi[3])[name])
 
 
 def test_factors_do_not_compound_and_restore_is_exact(hopper: tuple) -> None:
     model = hopper[0].copy().compile()
-    before = {name: read_field(model, name).copy() for name in ("body_mass", "body_inertia", "dof_M0", "dof_damping")}
+    before = {
+        name: read_field(model, name).copy()
+        for name in ("body_mass", "body_inertia", "dof_M0", "dof_damping")
+    }
     fields = ParameterMap(
         model, [Param("body:*.mass", 0.5, 2, mode="scale"), Param("joint:*.damping", 0.5, 2, mode="scale")]
     )
@@ -143,7 +159,9 @@ def test_friction_of_the_contact_is_the_value_and_that_of_the_floor_is_not(ball:
         fields = ParameterMap(model, [Param("geom:floor.friction[0]", 0.1, 3, scope=scope)])
         fields.apply(model, np.array([0.5]))
         # Elements 0 and 1 of a contact's friction are the two sliding directions; torsion is untouched.
-        np.testing.assert_allclose(contact_friction(model), [expected, expected, 0.02, 0.002, 0.002], rtol=1e-15)
+        np.testing.assert_allclose(
+            contact_friction(model), [expected, expected, 0.02, 0.002, 0.002], rtol=1e-15
+        )
     assert ParameterMap(ball[1], [Param("geom:floor.friction[0]", 0.1, 3)]).nominal == [1.2]
     assert ParameterMap(ball[1], [Param("geom:floor.friction[0]", 0.1, 3, scope="floor")]).nominal == [0.3]
 
@@ -151,12 +169,14 @@ def test_friction_of_the_contact_is_the_value_and_that_of_the_floor_is_not(ball:
 def test_nominal_friction_of_the_feet(hopper: tuple) -> None:
     contact = ParameterMap(hopper[1], [Param("geom:floor.friction[0]", 0.1, 3)])
     assert contact.nominal == [2.0]
-    assert ParameterMap(compiled("walker2d_v5.xml")[1], [Param("geom:floor.friction[0]", 0.1, 4)]).nominal == [1.9]
+    assert ParameterMap(
+        compiled("walker2d_v5.xml")[1], [Param("geom:floor.friction[0]", 0.1, 4)]
+    ).nominal == [1.9]
 
 
 def test_friction_sets_explicit_pairs_too() -> None:
-    text = BALL.replace("<actuator>", '<contact><pair geom1="floor" geom2="skin" friction="9 8 7 6
-    5"/></contact><actuator>') model = compiled(text)[1]
+    pair = '<contact><pair geom1="floor" geom2="skin" friction="9 8 7 6 5"/></contact>'
+    model = compiled(BALL.replace("<actuator>", f"{pair}<actuator>"))[1]
     ParameterMap(model, [Param("geom:floor.friction[0]", 0.1, 3)]).apply(model, np.array([0.25]))
     np.testing.assert_array_equal(model.pair_friction[0], [0.25, 0.25, 7, 6, 5])
 
@@ -168,14 +188,17 @@ def test_size_is_compiled_again_and_mass_follows_the_volume(ball: tuple) -> None
     found = fields.fields(radii)
     mass = 1000 * 4 / 3 * np.pi * radii[:, 0] ** 3
     np.testing.assert_allclose(found["body_mass"][:, 1], mass, rtol=1e-12)
-    np.testing.assert_allclose(found["body_inertia"][:, 1], (0.4 * mass * radii[:, 0] ** 2)[:, None].repeat(3, 1),
-    rtol=1e-12) np.testing.assert_allclose(found["geom_rbound"][:, 1], radii[:, 0], rtol=1e-12)
+    inertia = (0.4 * mass * radii[:, 0] ** 2)[:, None].repeat(3, 1)
+    np.testing.assert_allclose(found["body_inertia"][:, 1], inertia, rtol=1e-12)
+    np.testing.assert_allclose(found["geom_rbound"][:, 1], radii[:, 0], rtol=1e-12)
     assert fields.recompute == "recompile"
 
 
 def test_mass_has_the_last_word_over_the_size(ball: tuple) -> None:
     spec, model = ball
-    fields = ParameterMap(model, [Param("geom:skin.size[0]", 0.05, 0.2), Param("body:ball.mass", 0.1, 50)], spec=spec)
+    fields = ParameterMap(
+        model, [Param("geom:skin.size[0]", 0.05, 0.2), Param("body:ball.mass", 0.1, 50)], spec=spec
+    )
     found = fields.fields(np.array([0.2, 7.0]))
     assert found["body_mass"][1] == 7.0
     np.testing.assert_allclose(found["body_inertia"][1], 0.4 * 7.0 * 0.2**2, rtol=1e-12)

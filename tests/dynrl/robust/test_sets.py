@@ -134,8 +134,9 @@ def test_fixed_and_whole_dimensions_in_grids_and_corners() -> None:
     assert set(grid[:, 3]) == {0.7} and set(grid[:, 2]) == {0, 2, 3}
     corners = box().corners()
     assert corners.shape == (8, 4)
-    assert {tuple(row) for row in corners[:, :3]} == {(a, b, c) for a in (0.1, 3.0) for b in (0.01, 100.0) for c in
-    (0, 3)} np.testing.assert_array_equal(box().free, [0, 1, 2])
+    expected = {(a, b, c) for a in (0.1, 3.0) for b in (0.01, 100.0) for c in (0, 3)}
+    assert {tuple(row) for row in corners[:, :3]} == expected
+    np.testing.assert_array_equal(box().free, [0, 1, 2])
 
 
 def test_clip_is_the_nearest_member() -> None:
@@ -154,7 +155,9 @@ def test_nominal_values_that_nobody_knows() -> None:
     with pytest.raises(ValueError, match=r"nominal value of 'attr:x' is in the model: use uset\.bind"):
         _ = UncertaintySet([Param("attr:x", 0, 1)]).nominal
     np.testing.assert_array_equal(UncertaintySet([Param("force:foot[0]", -1, 1)]).nominal, [0])
-    np.testing.assert_array_equal(UncertaintySet([Param("joint:*.damping", 0.5, 2, mode="scale")]).nominal, [1])
+    np.testing.assert_array_equal(
+        UncertaintySet([Param("joint:*.damping", 0.5, 2, mode="scale")]).nominal, [1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,9 @@ def test_definitions_survive_json(uset: UncertaintySet) -> None:
 def test_hash_is_the_definition_in_every_process() -> None:
     text = json.dumps(box().to_dict())
     code = f"import json; from dynrl.robust.sets import set_from_dict; print(set_from_dict(json.loads({text!r})).hash)"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert other == box().hash
     assert UncertaintySet(PARAMS, inertia="keep").hash != box().hash
     assert UncertaintySet(PARAMS, name="other").hash == box().hash
