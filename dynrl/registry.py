@@ -90,6 +90,11 @@ ENVS: dict[str, Entry] = _table(
         )
     ),
     Entry("dynrl/ArmReach-v0", "dynrl.envs.reach:ArmReach", "bring the tool of a small arm to a point"),
+    Entry(
+        "dynrl/WindyWalk-v0",
+        "dynrl.envs.grid_worlds:WindyWalk",
+        "three corridors against a wind of unknown strength",
+    ),
     *(
         Entry(f"dynrl/{name}-v0", f"dynrl.envs.mujoco_robots:{name}", summary)
         for name, summary in (

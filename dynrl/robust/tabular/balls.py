@@ -12,7 +12,7 @@ from dynrl.robust.tabular import inner
 from dynrl.robust.tabular.rectangular import SARectangular
 from dynrl.robust.tabular.rows import checked_kernel, checked_radius, freeze
 
-__all__ = ["SAL1", "SAChi2", "SAContamination", "SAKL"]
+__all__ = ["SAKL", "SAL1", "SAChi2", "SAContamination"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,9 +128,7 @@ def _response(
     return np.where(mdp.terminal[:, None], 0.0, transition), np.where(mdp.terminal, 0.0, reward)
 
 
-def _solution(
-    mdp: RobustMDP, rectangular: Rectangular, value: np.ndarray, iterations: int
-) -> RobustSolution:
+def _solution(mdp: RobustMDP, rectangular: Rectangular, value: np.ndarray, iterations: int) -> RobustSolution:
     game: Game = mdp.mask_terminal(rectangular.game(mdp.outcome(value)), rectangular.nominal_kernel)
     return RobustSolution(
         value=game.value,

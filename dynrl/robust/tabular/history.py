@@ -111,7 +111,9 @@ class _BeliefGraph:
         """
         weight = prior * self.likelihood
         scores = np.einsum("nk,mkn->nm", weight, tails[:, :, self.states])
-        ends = np.take_along_axis(tails[:, :, self.states].transpose(2, 0, 1), scores.argmax(1)[:, None, None], 1)
+        ends = np.take_along_axis(
+            tails[:, :, self.states].transpose(2, 0, 1), scores.argmax(1)[:, None, None], 1
+        )
         alone = (self.likelihood > 0).sum(axis=1) == 1
         fixed = np.where(alone[:, None], revealed[:, self.states].T, ends[:, 0])
         fixed = np.where(self.mdp.terminal[self.states][:, None], 0.0, fixed)

@@ -143,7 +143,9 @@ def wasserstein_rows(xp: Any, nominal: Any, radius: Any, cost: Any, targets: Any
     place = _iterate(xp, closer, (zero, zero + most, zero > 1), limit=80)
     (far, far_paid), (near, near_paid) = plan(place[0]), plan(place[1])
     between = xp.where(
-        far_paid > radius, (radius - near_paid) / xp.where(far_paid > near_paid, far_paid - near_paid, 1.0), 1.0
+        far_paid > radius,
+        (radius - near_paid) / xp.where(far_paid > near_paid, far_paid - near_paid, 1.0),
+        1.0,
     )
     between = xp.clip(between, 0.0, 1.0)[..., None]
     return between * far + (1 - between) * near

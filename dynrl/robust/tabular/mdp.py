@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,9 @@ class RobustMDP:
 
     def __post_init__(self) -> None:
         if not isinstance(self.ambiguity, (Rectangular, StaticFinite)):
-            raise TypeError(f"ambiguity is a {type(self.ambiguity).__name__}, expected a set such as SAL1(...).")
+            raise TypeError(
+                f"ambiguity is a {type(self.ambiguity).__name__}, expected a set such as SAL1(...)."
+            )
         shape = self.ambiguity.shape
         reward = checked_array(self.reward, "reward")
         if reward.shape not in (shape, shape[:2]):
@@ -56,7 +59,9 @@ class RobustMDP:
             raise ValueError(f"gamma is {self.gamma!r}, expected a discount in [0, 1).")
         terminal = np.zeros(shape[0], bool) if self.terminal is None else np.array(self.terminal, bool)
         if terminal.shape != shape[:1]:
-            raise ValueError(f"terminal has shape {terminal.shape}, expected [{shape[0]}], one bool per state.")
+            raise ValueError(
+                f"terminal has shape {terminal.shape}, expected [{shape[0]}], one bool per state."
+            )
         freeze(
             self,
             reward=reward,
@@ -73,7 +78,7 @@ class RobustMDP:
     def num_actions(self) -> int:
         return self.ambiguity.shape[1]
 
-    @property
+    @cached_property
     def rectangular(self) -> Rectangular:
         """The set itself where it is rectangular, else its (s,a)-rectangular hull."""
         if isinstance(self.ambiguity, Rectangular):

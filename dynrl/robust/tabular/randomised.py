@@ -76,8 +76,6 @@ def policy_values_of_weights(
     system = np.eye(mdp.num_states) - mdp.gamma * transition
     value = np.linalg.solve(system, reward[..., None])[..., 0]
     visits = np.linalg.solve(np.swapaxes(system, 1, 2), np.broadcast_to(mdp.initial, value.shape)[..., None])
-    q = np.stack(
-        [mdp.outcome(each).expected(kernel) for each, kernel in zip(value, kernels, strict=True)]
-    )
+    q = np.stack([mdp.outcome(each).expected(kernel) for each, kernel in zip(value, kernels, strict=True)])
     q = np.where(mdp.terminal[:, None], 0.0, q)
     return value @ mdp.initial, visits * q

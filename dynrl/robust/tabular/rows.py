@@ -10,7 +10,9 @@ TOLERANCE = 1e-8
 """How far the sum of a row may be from 1."""
 
 
-def checked_kernel(rows: Any, name: str, axes: str = "[S, A, S']", mask: np.ndarray | None = None) -> np.ndarray:
+def checked_kernel(
+    rows: Any, name: str, axes: str = "[S, A, S']", mask: np.ndarray | None = None
+) -> np.ndarray:
     """Rows of probabilities as float64, each scaled to sum to 1 exactly, or an error that names the pair.
 
     Args:
@@ -23,13 +25,17 @@ def checked_kernel(rows: Any, name: str, axes: str = "[S, A, S']", mask: np.ndar
     """
     array = checked_array(rows, name)
     if array.ndim != axes.count(",") + 1 or array.shape[0] != array.shape[-1] or 0 in array.shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected {axes} with as many successors as states.")
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected {axes} with as many successors as states."
+        )
     counted = np.ones(array.shape[:-1], bool) if mask is None else mask
     low, total = array.min(axis=-1), array.sum(axis=-1)
     wrong = counted & ~((low >= 0) & (np.abs(total - 1) <= TOLERANCE))
     if wrong.any():
         where = tuple(int(index) for index in np.argwhere(wrong)[0])
-        what = f"sums to {total[where]:.9g}" if low[where] >= 0 else f"has the negative entry {low[where]:.6g}"
+        what = (
+            f"sums to {total[where]:.9g}" if low[where] >= 0 else f"has the negative entry {low[where]:.6g}"
+        )
         raise ValueError(f"{name}: the row of {pair(where)} {what}; expected probabilities that sum to 1.")
     return np.where(counted[..., None], array / np.where(counted, total, 1.0)[..., None], 0.0)
 

@@ -77,4 +77,6 @@ def simulate(mdp: RobustMDP, kernels: np.ndarray, policy: np.ndarray, how: Monte
 
 def _pick(cumulative: np.ndarray, draw: np.ndarray) -> np.ndarray:
     """The index at which `cumulative [..., n]` passes `draw [...]`; rounding at the upper end is no index."""
-    return np.minimum((cumulative <= draw[..., None] * cumulative[..., -1:]).sum(axis=-1), cumulative.shape[-1] - 1)
+    return np.minimum(
+        (cumulative <= draw[..., None] * cumulative[..., -1:]).sum(axis=-1), cumulative.shape[-1] - 1
+    )
