@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dynrl.physics.episodes import Episodes, Step, checked_seeds
+from dynrl.physics.rendering import Screen
 from dynrl.physics.task import MujocoTask
 
 
@@ -41,6 +42,7 @@ class MujocoEnv(gymnasium.Env):
         self.observation_space = deepcopy(task.observation_space)
         self.action_space = deepcopy(task.action_space)
         self._episodes = Episodes(task, 1, 1, params)
+        self._screen = Screen(task)
         self._seeded, self._ended = False, True
 
     @property
@@ -82,6 +84,7 @@ class MujocoEnv(gymnasium.Env):
             self._seeded = True
         observation, info = self._episodes.begin()
         self._ended = False
+        self._show()
         return observation[0], _first(info)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -97,6 +100,7 @@ class MujocoEnv(gymnasium.Env):
         shown = self._episodes.advance(self._episodes.check([action]))
         terminated, truncated = bool(shown.terminated[0]), bool(shown.truncated[0])
         self._ended = terminated or truncated
+        self._show()
         return shown.observation[0], float(shown.reward[0]), terminated, truncated, _first(shown.info)
 
     def set_forces(self, forces: Any) -> None:
@@ -133,6 +137,28 @@ class MujocoEnv(gymnasium.Env):
         self._episodes.load_state_dict(arrays)
         self._seeded, self._ended = True, bool(arrays["ended"])
 
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Return a picture `[480, 480, 3]` uint8 in the mode `"rgb_array"`; None in `"human"`, which shows every step.
+
+        Raises:
+            gymnasium.error.ResetNeeded: never reset.
+            gymnasium.error.DependencyNotInstalled: neither EGL nor OSMesa works here.
+        """
+        if self.render_mode is None:
+            return None
+        _require_reset(self._seeded, "render")
+        return (
+            self._screen.picture(self._episodes.simulations, 0) if self.render_mode == "rgb_array" else None
+        )
+
+    def close(self) -> None:
+        """Free the window and what is held of OpenGL."""
+        self._screen.close()
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._screen.show(self._episodes.simulations, 0)
+
 
 class MujocoVectorEnv(gymnasium.vector.VectorEnv):
     """`num_envs` simulations of a task on a thread pool.
@@ -152,6 +178,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
 
     Attributes:
         task: as given.
+        watched: the environment that the mode `"human"` shows.
         before_autoreset: called with the ids `[k]` of the environments that are about to begin a new episode by
             themselves; it may change their parameters.
 
@@ -178,6 +205,8 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._episodes = Episodes(task, self.num_envs, num_threads, params)
+        self._screen = Screen(task)
+        self.watched = 0
         self._done = np.zeros(self.num_envs, bool)
         self._seeded = False
         self.before_autoreset: Callable[[np.ndarray], object] | None = None
@@ -229,6 +258,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self._seeded = True
         observation, info = self._episodes.begin()
         self._done = np.zeros(self.num_envs, bool)
+        self._show()
         return observation, _masked(info, np.ones(self.num_envs, bool))
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -240,6 +270,11 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
             gymnasium.error.ResetNeeded: never reset.
         """
         _require_reset(self._seeded, "step")
+        shown = self._step(actions)
+        self._show()
+        return shown
+
+    def _step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             return self._step_and_reset(self._episodes.advance(self._episodes.check(actions)))
         live = ~self._done
@@ -294,6 +329,37 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         """
         self._episodes.load_state_dict(arrays)
         self._seeded, self._done = True, np.array(arrays["done"])
+
+    def picture(self, index: int) -> np.ndarray:
+        """Return environment `index` as it stands, `[480, 480, 3]` uint8, in any render mode.
+
+        Raises:
+            ValueError: no such environment.
+            gymnasium.error.ResetNeeded: never reset.
+            gymnasium.error.DependencyNotInstalled: neither EGL nor OSMesa works here.
+        """
+        _require_reset(self._seeded, "render")
+        _checked_ids(index, self.num_envs)
+        return self._screen.picture(self._episodes.simulations, index)
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Return one picture per environment in the mode `"rgb_array"`; `picture` gives one of them. None in others.
+
+        Raises:
+            gymnasium.error.ResetNeeded: never reset.
+            gymnasium.error.DependencyNotInstalled: neither EGL nor OSMesa works here.
+        """
+        if self.render_mode != "rgb_array":
+            return None
+        return tuple(self.picture(index) for index in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the window and what is held of OpenGL."""
+        self._screen.close()
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._screen.show(self._episodes.simulations, self.watched)
 
     def _step_and_reset(self, shown: Step) -> tuple:
         ended = shown.terminated | shown.truncated
