@@ -32,7 +32,7 @@ def test_it_finds_the_best_actions_and_values_of_a_known_world():
     rng, state = np.random.default_rng(0), fresh()
     for number in range(24):
         batches = known_world(rng, 128, CONFIG.batch_size)
-        state, losses = td3.update_many(CONFIG, state, batches, jax.random.key(number))
+        state, _ = td3.update_many(CONFIG, state, batches, jax.random.key(number))
     assert int(state.updates) == 24 * 128
     observation = jnp.array([[-1.0], [1.0], [0.0]])
     action = state.actor.mode(observation)
