@@ -70,18 +70,31 @@ def mean_intervals(returns: np.ndarray, delta: float = 0.05) -> tuple[np.ndarray
     Returns:
         (lower ends `[N]`, upper ends `[N]`); infinite where there is one episode, for it says nothing about spread.
     """
+    table = np.atleast_2d(np.asarray(returns, dtype=np.float64))
+    episodes = np.full(len(table), table.shape[1])
+    spread = table.std(axis=1, ddof=1) if table.shape[1] > 1 else np.zeros(len(table))
+    return intervals_of_moments(table.mean(axis=1), spread, episodes, delta)
+
+
+def intervals_of_moments(
+    mean: np.ndarray, spread: np.ndarray, episodes: np.ndarray, delta: float = 0.05
+) -> tuple[np.ndarray, np.ndarray]:
+    """`mean_intervals` from the mean, the standard deviation (of n - 1) and the number of episodes `[N]` of each model.
+
+    Models may have been played differently often.
+    """
     from scipy.stats import t as student
 
-    table = np.atleast_2d(np.asarray(returns, dtype=np.float64))
-    models, episodes = table.shape
     if not 0 < delta < 1:
         raise ValueError(f"delta is {delta}, expected a number in (0, 1).")
-    mean = table.mean(axis=1)
-    if episodes < 2:
-        return np.full(models, -math.inf), np.full(models, math.inf)
-    error = table.std(axis=1, ddof=1) / math.sqrt(episodes)
-    half = student.ppf(1 - delta / models / 2, episodes - 1) * error
-    return mean - half, mean + half
+    count = np.asarray(episodes, dtype=np.float64)
+    several = count > 1
+    level = 1 - delta / len(count) / 2
+    half = np.full(len(count), math.inf)
+    half[several] = (
+        student.ppf(level, count[several] - 1) * np.asarray(spread)[several] / np.sqrt(count[several])
+    )
+    return np.asarray(mean) - half, np.asarray(mean) + half
 
 
 def worst_interval(returns: np.ndarray, delta: float = 0.05) -> Interval:

@@ -1,0 +1,380 @@
+"""The robustness report of one policy on one uncertainty set: numbers, intervals, and what they cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dynrl.robust.evaluation.returns import Evaluator, Returns
+from dynrl.robust.evaluation.seeds import episode_seeds, generator
+from dynrl.robust.search.worst_case import WorstCase
+from dynrl.robust.sets import UncertaintySet
+from dynrl.robust.statistics import (
+    Interval,
+    coverage_sentence,
+    intervals_of_moments,
+    lower_cvar,
+    wilson_interval,
+    worst_bootstrap,
+)
+
+CVAR_LEVELS = (0.05, 0.1, 0.25)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What was measured on each model, after both stages: fresh episodes only where the second stage was played.
+
+    Attributes:
+        psi: `[N, d]`.
+        mean, spread, lowest: of the returns, `[N]`; `spread` is the standard deviation (of n - 1, 0 for one episode).
+        episodes: `[N]`, how many they are from.
+        terminated, diverged: shares of the episodes, `[N]`.
+        first_mean: `[N]`, mean of the first stage, on which the models of the second were chosen.
+    """
+
+    psi: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    lowest: np.ndarray
+    episodes: np.ndarray
+    terminated: np.ndarray
+    diverged: np.ndarray
+    first_mean: np.ndarray
+
+    @staticmethod
+    def of(psi: np.ndarray, played: Returns) -> Cells:
+        several = played.num_episodes > 1
+        mean = played.returns.mean(axis=1)
+        return Cells(
+            psi=psi,
+            mean=mean,
+            spread=played.returns.std(axis=1, ddof=1) if several else np.zeros(len(psi)),
+            lowest=played.returns.min(axis=1),
+            episodes=np.full(len(psi), played.num_episodes),
+            terminated=played.terminated.mean(axis=1),
+            diverged=played.diverged.mean(axis=1),
+            first_mean=mean,
+        )
+
+    def replaced(self, rows: np.ndarray, fresh: Cells) -> Cells:
+        """The same with other measurements in some rows, their first means kept."""
+        arrays = {}
+        for name in ("mean", "spread", "lowest", "episodes", "terminated", "diverged"):
+            arrays[name] = getattr(self, name).copy()
+            arrays[name][rows] = getattr(fresh, name)
+        return dataclasses.replace(self, **arrays)
+
+    def intervals(self, delta: float) -> tuple[np.ndarray, np.ndarray]:
+        """Both ends `[N]` of intervals that hold for all models together with confidence `1 - delta`."""
+        return intervals_of_moments(self.mean, self.spread, self.episodes, delta)
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst model found.
+
+    Attributes:
+        psi: `[d]`.
+        value: its mean return, from the second stage.
+        interval: of the smallest mean of all models, holding with confidence `1 - delta`.
+        bootstrap: percentile bootstrap interval over the models of the second stage.
+        found_by: `"cells"` or `"search"`.
+    """
+
+    psi: np.ndarray
+    value: float
+    interval: Interval
+    bootstrap: Interval
+    found_by: str
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """What is achieved and what cannot be exceeded (spec 2.5).
+
+    Attributes:
+        lower, upper: `lower <= robust value <= upper`, as far as `kind` says.
+        kind: how they were found, such as `"exact"` or `"estimated: sampled search, learned policies"`.
+    """
+
+    lower: float
+    upper: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class RobustnessReport:
+    """What `robustness_report` measured. Two are equal when everything but the circumstances is.
+
+    Attributes:
+        policy, environment: names, for people.
+        uncertainty_set: the definition (`UncertaintySet.to_dict`), inertia and friction modes included.
+        set_hash: of the definition.
+        design: how the models were chosen: `kind` (`"grid"` or `"uniform"`), points, and whether the upper end of a
+            grid was tested.
+        seed, first_seeds, second_seeds: of the report, and the episodes of both stages.
+        delta: probability that an interval misses.
+        names: of the parameters.
+        cells: the models.
+        worst: the worst of them and of the search.
+        average: mean over models of their mean return.
+        cvar: mean over the worst 5, 10 and 25 % of the models, by level.
+        best: largest mean.
+        nominal: the model at its own parameters; None where the set is not bound.
+        searched: the worst model of the search, re-evaluated on fresh episodes; None without a search.
+        failure_below: threshold of a failure, None for none asked for.
+        failures: share of models with a mean below it, and its Wilson interval.
+        coverage: for independent uniform models, what they say about the rest of the set.
+        bracket: where one is known.
+        search: method, budget used and trace of the search.
+        env_steps: environment steps by purpose.
+        circumstances: wall time, versions, hardware: no part of equality nor of `to_json(circumstances=False)`.
+    """
+
+    policy: str
+    environment: str
+    uncertainty_set: Mapping[str, Any]
+    set_hash: str
+    design: Mapping[str, Any]
+    seed: int
+    first_seeds: tuple[int, ...]
+    second_seeds: tuple[int, ...]
+    delta: float
+    names: tuple[str, ...]
+    cells: Cells
+    worst: Worst
+    average: float
+    cvar: Mapping[str, float]
+    best: float
+    nominal: Cells | None
+    searched: Cells | None
+    failure_below: float | None
+    failures: tuple[float, Interval] | None
+    coverage: str | None
+    bracket: Bracket | None
+    search: Mapping[str, Any] | None
+    env_steps: Mapping[str, int]
+    circumstances: Mapping[str, Any] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RobustnessReport) and self.to_json(False) == other.to_json(False)
+
+    def __hash__(self) -> int:
+        return hash(self.to_json(False))
+
+    def to_json(self, circumstances: bool = True) -> str:
+        """The report as JSON; numbers that are not finite become null."""
+        from dynrl.robust.report_file import report_text
+
+        return report_text(self, circumstances)
+
+    @staticmethod
+    def from_json(text: str) -> RobustnessReport:
+        """Read what `to_json` wrote.
+
+        Raises:
+            FileFormatError: no such JSON, or another version.
+        """
+        from dynrl.robust.report_file import read_report
+
+        return read_report(text)
+
+    def summary(self) -> str:
+        """The report in at most twelve lines."""
+        from dynrl.robust.report_text import summary
+
+        return summary(self)
+
+
+def robustness_report(
+    policy: Any,
+    evaluator: Evaluator,
+    uset: UncertaintySet,
+    *,
+    design: str = "grid",
+    points: int = 10,
+    endpoint: bool | None = None,
+    episodes: int = 10,
+    confirm_episodes: int = 100,
+    confirm_share: float = 0.1,
+    delta: float = 0.05,
+    failure_below: float | None = None,
+    search: WorstCase | None = None,
+    bracket: Bracket | None = None,
+    env_steps: Mapping[str, int] | None = None,
+    seed: int = 0,
+    policy_name: str = "policy",
+    environment: str = "",
+) -> RobustnessReport:
+    """Measure a policy on an uncertainty set, in two stages.
+
+    A first stage plays a few episodes on every model; a second plays many fresh ones on the worst share of them, and
+    only those count there, for the smallest of noisy means is biased low. The episodes are common to all models and
+    drawn apart from those of any search.
+
+    Args:
+        policy: whatever the evaluator takes.
+        evaluator: plays the episodes.
+        uset: the set.
+        design: `"grid"` of `points` per parameter, or `"uniform"`: `points` independent draws, which allow a statement
+            about the rest of the set.
+        points: see `design`.
+        endpoint: whether a grid tests the upper ends; None for the set's own convention.
+        episodes, confirm_episodes: per model, of the first and the second stage; 0 leaves the second out.
+        confirm_share: share of the models in the second stage.
+        delta: probability that an interval misses.
+        failure_below: mean return below which a model counts as failed.
+        search: a worst-case search of this policy, whose worst model is re-evaluated on the second stage's episodes.
+        bracket: bounds of the robust value, where known.
+        env_steps: environment steps already spent, by purpose (`"training"`, `"search"`, ...).
+        seed: of the episodes and of the design.
+        policy_name, environment: for people.
+
+    Raises:
+        ValueError: an unknown design, or numbers out of range.
+    """
+    if design not in ("grid", "uniform"):
+        raise ValueError(f"design {design!r} is unknown, expected 'grid' or 'uniform'.")
+    if not 0 < confirm_share <= 1 or confirm_episodes < 0 or points < 1:
+        raise ValueError(
+            f"expected points >= 1, confirm_episodes >= 0 and confirm_share in (0, 1], got {points}, "
+            f"{confirm_episodes} and {confirm_share}."
+        )
+    begun = time.perf_counter()
+    steps = dict(env_steps or {})
+    first_seeds = episode_seeds(seed, episodes, "report")
+    second_seeds = (
+        episode_seeds(seed, confirm_episodes, "report, second stage") if confirm_episodes else first_seeds
+    )
+    if design == "grid":
+        ends = uset.grid_endpoint if endpoint is None else endpoint
+        psi = uset.grid(points, ends)
+        about: dict[str, Any] = {"kind": "grid", "points": points, "endpoint": ends}
+    else:
+        psi = uset.sample(generator(seed, "report models"), points)
+        about = {"kind": "uniform", "points": points}
+    first = evaluator(policy, psi, first_seeds)
+    steps["report, first stage"] = first.env_steps
+    cells, worst_rows, worst_returns = Cells.of(psi, first), np.arange(len(psi)), first.returns
+    if confirm_episodes:
+        worst_rows = np.argsort(cells.mean, kind="stable")[: math.ceil(confirm_share * len(psi) - 1e-9)]
+        second = evaluator(policy, psi[worst_rows], second_seeds)
+        steps["report, second stage"] = second.env_steps
+        cells = cells.replaced(worst_rows, Cells.of(psi[worst_rows], second))
+        worst_returns = second.returns
+    nominal = _measured(policy, evaluator, uset.nominal if uset.is_bound else None, second_seeds, steps)
+    searched = _measured(policy, evaluator, None if search is None else search.psi, second_seeds, steps)
+    return RobustnessReport(
+        policy=policy_name,
+        environment=environment,
+        uncertainty_set=uset.to_dict(),
+        set_hash=uset.hash,
+        design=about,
+        seed=seed,
+        first_seeds=tuple(first_seeds.tolist()),
+        second_seeds=tuple(second_seeds.tolist()),
+        delta=delta,
+        names=tuple(uset.names),
+        cells=cells,
+        worst=_worst(cells, searched, worst_rows, worst_returns, delta),
+        average=float(cells.mean.mean()),
+        cvar={f"{level:g}": lower_cvar(cells.mean, level) for level in CVAR_LEVELS},
+        best=float(cells.mean.max()),
+        nominal=nominal,
+        searched=searched,
+        failure_below=failure_below,
+        failures=None if failure_below is None else _failures(cells, failure_below, delta),
+        coverage=coverage_sentence(len(psi), delta) if design == "uniform" else None,
+        bracket=bracket,
+        search=None if search is None else _of_search(search),
+        env_steps=steps,
+        circumstances=_circumstances(time.perf_counter() - begun),
+    )
+
+
+def write_report(report: RobustnessReport, folder: Path) -> list[Path]:
+    """Write `report.json`, `summary.txt` and the pictures that suit the set into a folder; returns what was written.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from dynrl.errors import UserError
+    from dynrl.robust.pictures import report_pictures
+    from dynrl.runs.array_file import write_atomically
+
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (("report.json", report.to_json()), ("summary.txt", report.summary() + "\n")):
+            write_atomically(folder / name, text.encode())
+            written.append(folder / name)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}") from error
+    return written + report_pictures(report, folder)
+
+
+def _measured(
+    policy: Any, evaluator: Evaluator, psi: np.ndarray | None, seeds: np.ndarray, steps: dict[str, int]
+) -> Cells | None:
+    if psi is None:
+        return None
+    played = evaluator(policy, np.asarray(psi)[None], seeds)
+    steps["report, single models"] = steps.get("report, single models", 0) + played.env_steps
+    return Cells.of(np.asarray(psi, float)[None], played)
+
+
+def _worst(
+    cells: Cells, searched: Cells | None, rows: np.ndarray, returns: np.ndarray, delta: float
+) -> Worst:
+    everything = cells if searched is None else _stacked(cells, searched)
+    low, high = everything.intervals(delta)
+    # Of models that were not played again only the few, optimistic episodes are known: they do not compete for worst.
+    row = int(rows[np.argmin(cells.mean[rows])])
+    value, psi, found_by = float(cells.mean[row]), cells.psi[row], "cells"
+    if searched is not None and searched.mean[0] < value:
+        value, psi, found_by = float(searched.mean[0]), searched.psi[0], "search"
+    return Worst(
+        psi, value, Interval(float(low.min()), float(high.min())), worst_bootstrap(returns, delta), found_by
+    )
+
+
+def _stacked(cells: Cells, more: Cells) -> Cells:
+    return Cells(
+        *(
+            np.concatenate([getattr(cells, item.name), getattr(more, item.name)])
+            for item in dataclasses.fields(Cells)
+        )
+    )
+
+
+def _failures(cells: Cells, below: float, delta: float) -> tuple[float, Interval]:
+    failed = int((cells.mean < below).sum())
+    return failed / len(cells.mean), wilson_interval(failed, len(cells.mean), delta)
+
+
+def _of_search(search: WorstCase) -> dict[str, Any]:
+    plain = {
+        item.name: getattr(search, item.name) for item in dataclasses.fields(search) if item.name != "trace"
+    }
+    return dict(plain) | {"trace": {"psi": search.trace.psi, "values": search.trace.values}}
+
+
+def _circumstances(wall_s: float) -> dict[str, Any]:
+    from dynrl.runs.versions import versions
+
+    return {
+        "wall_s": wall_s,
+        "versions": {**versions(), "mujoco": metadata.version("mujoco")},
+        "hardware": {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0))},
+    }
