@@ -40,6 +40,9 @@ class Selection:
         points: Sobol points beside the corners.
         episodes: per point.
         target: the training ends when the worst return reaches it; None for never.
+        focus: share of the lanes whose episodes begin on the worst points of the last search instead of random ones.
+            Episodes on hard parameters are short, so random draws alone give them few of the steps.
+        focus_points: how many of the worst points.
     """
 
     every: int = 10_000
@@ -47,10 +50,14 @@ class Selection:
     points: int = 12
     episodes: int = 1
     target: float | None = None
+    focus: float = 0.0
+    focus_points: int = 4
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.points < 0 or self.episodes < 1:
             raise ValueError("every and episodes must be at least 1, points at least 0")
+        if not 0 <= self.focus <= 1 or self.focus_points < 1:
+            raise ValueError("focus must lie in [0, 1] and focus_points be at least 1")
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,7 @@ def train_sac(
             updates_per_step=config.updates_per_step,
             seed=seed,
             after_step=watch,
+            on_begin=watch.focus if config.selection is not None and config.selection.focus else None,
         )
     finally:
         watch.close()
@@ -186,6 +194,8 @@ class _Watch:
             self._evaluator = VectorEvaluator(make_vec, uset.dim)
             drawn = uset.sample(np.random.default_rng([seed, 3]), selection.points, method="sobol")
             self._points = np.concatenate([uset.corners(), drawn])
+            self._values = np.zeros(len(self._points))
+            self._rng = np.random.default_rng([seed, 5])
             self._seeds = np.random.default_rng([seed, 4]).integers(2**31, size=selection.episodes)
             self._next_search = selection.first
 
@@ -213,17 +223,27 @@ class _Watch:
         selection = self._config.selection
         assert selection is not None
         policy = ActorPolicy.of(self._learner.state.actor, self._env.single_action_space)
-        first, rest = self._points[:1], self._points[1:]
-        means = self._play(policy, first)
-        if means[0] <= self._best_worst:
+        order = np.argsort(self._values, kind="stable")
+        self._points, self._values = self._points[order], self._values[order]
+        self._values[:1] = self._play(policy, self._points[:1])
+        if self._values[0] <= self._best_worst:
             return False
-        means = np.concatenate([means, self._play(policy, rest)]) if len(rest) else means
-        number, worst = int(means.argmin()), float(means.min())
-        self._points = np.concatenate([self._points[[number]], np.delete(self._points, number, axis=0)])
+        if len(self._points) > 1:
+            self._values[1:] = self._play(policy, self._points[1:])
+        number, worst = int(self._values.argmin()), float(self._values.min())
         if worst > self._best_worst:
             self._best_worst, self.best_policy = worst, policy
-            self.learned = {"worst": worst, "psi": self._points[0].tolist()}
+            self.learned = {"worst": worst, "psi": self._points[number].tolist()}
         return selection.target is not None and worst >= selection.target
+
+    def focus(self, env: Any, lanes: np.ndarray) -> None:
+        """Gives the focus lanes among `lanes` the worst known points; before the first search, corners."""
+        selection = self._config.selection
+        assert selection is not None
+        chosen = lanes[lanes < round(selection.focus * self._config.num_envs)]
+        if len(chosen):
+            worst = np.argsort(self._values, kind="stable")[: selection.focus_points]
+            env.set_psi(self._points[self._rng.choice(worst, len(chosen))], chosen)
 
     def _play(self, policy: ActorPolicy, points: np.ndarray) -> np.ndarray:
         found = self._evaluator(policy, points, self._seeds)

@@ -183,6 +183,7 @@ def run_off_policy(
     seed: int,
     extra: Callable[[VectorEnv], np.ndarray] | None = None,
     after_step: Callable[[Collection, Mapping[str, float]], bool] | None = None,
+    on_begin: Callable[[VectorEnv, np.ndarray], None] | None = None,
 ) -> Collection:
     """Acts, stores and learns for `steps` environment steps, rounded up to whole steps of all lanes.
 
@@ -198,11 +199,14 @@ def run_off_policy(
         seed: of exploration and of the replay's draws.
         extra: gives the extra column `[N, e]` of the step about to be taken, such as `lambda env: env.psi`.
         after_step: told after each step of all lanes; True ends the loop early.
+        on_begin: told which lanes have just begun an episode; may give them other parameters by `env.set_psi`.
     """
     lanes = env.num_envs
     low, high = env.single_action_space.low, env.single_action_space.high  # type: ignore[attr-defined]
     rng, key = np.random.default_rng([seed, 1]), jax.random.key(seed)
     observation, _ = env.reset(seed=seed)
+    if on_begin is not None:
+        on_begin(env, np.arange(lanes))
     running, lengths = np.zeros(lanes), np.zeros(lanes, int)
     collection, owed, metrics = Collection(), 0.0, {}
     while collection.steps < steps:
@@ -221,6 +225,8 @@ def run_off_policy(
             collection.returns.append(float(running[lane]))
             collection.lengths.append(int(lengths[lane]))
         running[done], lengths[done] = 0.0, 0
+        if on_begin is not None and done.any():
+            on_begin(env, np.flatnonzero(done))
         observation = np.array(following)
         collection.steps += lanes
         if collection.steps > random_steps:
