@@ -44,6 +44,8 @@ class Simulations:
         self._batch = Batch(task.model, num, min(threads, num), persistent=forces)
         # A few episodes begin in nearly every step. One thread does that sooner than a pool wakes up.
         self._starter = Batch(task.model, num, 1)
+        for name in task.data_fields:
+            self._starter.bind(name)  # a field that is bound later is zero until the next call
         bound = {
             name: self._batch.bind(name) for name in (*CORE_FIELDS, *task.data_fields) if name != "cfrc_ext"
         }
