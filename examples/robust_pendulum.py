@@ -1,4 +1,4 @@
-"""How bad can a policy be on an uncertain pendulum? Search the worst mass and length, and say what the search covers."""
+"""How bad can a policy be on an uncertain pendulum? Search for the worst mass and length; what the search may claim."""
 
 import jax.numpy as jnp
 import numpy as np
