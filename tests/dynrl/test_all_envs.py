@@ -32,11 +32,13 @@ OWN = sorted(name for name in ENVS if name.startswith("dynrl/"))
 SLOW = {
     "dynrl/MetBudget-v0",
     "dynrl/MetTrack-v0",
+    "dynrl/MetYield-v0",
     "dynrl/Sepsis-v0",
+    "dynrl/TumourImmune-v0",
     "dynrl/WSG-SS-255-v0",
     "dynrl/WSG-SS-Patients-v0",
 }
-"""Variants of classes that the short check sees under another name, and what takes a minute and a half to compile."""
+"""Variants of classes that the short check sees under another name, and what takes half a minute or more to compile."""
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,15 @@ def test_the_robot_file_has_the_same_numbers():
         assert (joint.kp, joint.kd) == (contract.gains.kp[index], contract.gains.kd[index])
 
 
+compiled_command_step = jax.jit(
+    lambda desired, command, speed: command_step(desired, command, speed, PERIOD, ARM)
+)
+
+
 @given(st.lists(st.lists(st.floats(-10, 10), min_size=3, max_size=3), min_size=1, max_size=40))
 def test_commands_keep_all_limits(desired):
     with jax.enable_x64(True):
-        step = jax.jit(lambda d, c, v: command_step(d, c, v, PERIOD, ARM))
+        step = compiled_command_step
         command, speed = np.asarray(ARM.default_pose, float), np.zeros(3)
         for wanted in desired:
             following, faster = (np.asarray(part) for part in step(np.array(wanted), command, speed))
@@ -102,7 +107,7 @@ def test_commands_move_as_the_safety_filter_of_a_deployment_does():
     start = np.array(contract.default_pose)
     safety.start(start)
     with jax.enable_x64(True):
-        step = jax.jit(lambda d, c, v: command_step(d, c, v, PERIOD, ARM))
+        step = compiled_command_step
         command, speed = start, np.zeros(3)
         for tick in range(500):
             if tick % 20 == 0:
