@@ -49,7 +49,7 @@ class OnDeviceConfig:
 
 
 class OnDeviceExperiment:
-    """Trains all seeds as one program, piece by piece; a resumed run ends with the numbers of one that never stopped."""
+    """Trains all seeds as one program, piece by piece; a resumed run ends as one that never stopped."""
 
     Config: ClassVar[type] = OnDeviceConfig
 

@@ -35,6 +35,7 @@ def _stop_after_two(run):
     return run
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_bytes(tmp_path):
     name, experiment = make_experiment(ConfigInput(SETTINGS, "test"))
     assert name == "on_device"

@@ -85,6 +85,7 @@ def test_actions_reach_their_bounds_and_no_further():
         distribution_of(gym.spaces.Box(-np.inf, np.inf, (1,)))
 
 
+@pytest.mark.slow
 def test_pieces_are_the_whole():
     """Two pieces of one update give the bits of one piece of two."""
     env, ppo = PROBES["ContinuousActionObservationReward"](), replace(SMALL, num_envs=4)

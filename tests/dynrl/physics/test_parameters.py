@@ -36,10 +36,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute 'settotalmass
 
 
 def compiled(name: str) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
-    if name.endswith(".xml"):
-        spec = mujoco.MjSpec.from_file(str(model_path(name)))
-    else:
-        spec = mujoco.MjSpec.from_string(name)
+    from_file = name.endswith(".xml")
+    spec = mujoco.MjSpec.from_file(str(model_path(name))) if from_file else mujoco.MjSpec.from_string(name)
     return spec, spec.copy().compile()
 
 
@@ -63,7 +61,7 @@ def test_mass_in_place_is_the_recompiled_model(robot: str) -> None:
 @pytest.mark.parametrize("robot", ROBOTS)
 @pytest.mark.parametrize("factor", FACTORS)
 def test_every_body_in_place_is_the_recompiled_model(robot: str, factor: float) -> None:
-    spec, model = compiled(ROBOTS[robot])
+    _, model = compiled(ROBOTS[robot])
     found = differences(ROBOTS[robot], factor)
     assert len(found) == model.nbody - 1
     assert max(found.values()) <= 1e-12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -103,7 +104,8 @@ def test_sideways_forces_on_planar_robots_do_nothing(name: str) -> None:
 
 
 def test_third_party_environments_are_checked_too() -> None:
-    (effect,) = check_effect(uset("hopper", 1, "m2td3"), "Hopper-v5", steps=30, episodes=1, warn=False)
+    env = gymnasium.make("Hopper-v5")
+    (effect,) = check_effect(uset("hopper", 1, "m2td3"), env, steps=30, episodes=1, warn=False)
     assert effect.dead[0][0] == 0.1 and 1.6 < effect.dead[0][1] <= 2.0
 
 

@@ -298,6 +298,11 @@ def test_shares_in_the_action() -> None:
     assert env.step({"agent": np.array([1.0]), "adversary": np.array([-1.0])})[0] == pytest.approx(0.6)
 
 
+def test_vector_environments_are_for_lanes() -> None:
+    with pytest.raises(TypeError, match="use make_robust_vec"):
+        RobustEnv(gymnasium.make_vec("Pendulum-v1", 2), UncertaintySet(PENDULUM))  # type: ignore[arg-type]
+
+
 def test_wrappers_that_need_parameters_say_so() -> None:
     for wrapper in (DomainRandomization, ParamObservation, DynamicAdversary):
         with pytest.raises(ValueError, match="wrap it first, RobustEnv"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import dynrl.robust
 
 
@@ -22,3 +24,5 @@ def test_import_loads_no_heavy_package() -> None:
 def test_every_name_is_where_the_table_says() -> None:
     for name in dynrl.robust.__all__:
         assert getattr(dynrl.robust, name).__module__.startswith("dynrl.robust"), name
+    with pytest.raises(AttributeError, match="no attribute 'Sets'"):
+        _ = dynrl.robust.Sets

@@ -143,7 +143,7 @@ def test_wrong_parameters_are_named(psi: object, ids: object, message: str) -> N
 def test_environments_and_parameters_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="a MuJoCo task has model fields"):
         make_robust_vec("dynrl/InvertedPendulum-v0", UncertaintySet([Param("attr:m", 0, 1, nominal=0.5)]), 2)
-    with pytest.raises(ValueError, match="Pendulum has attr:NAME"):
+    with pytest.raises(ValueError, match="this environment has none; use attr:NAME"):
         make_robust_vec("dynrl/Pendulum-v0", UncertaintySet([Param("body:a.mass", 0, 1, nominal=0.5)]), 2)
     with pytest.raises(TypeError, match="one cannot be stepped in several lanes"):
         make_robust_vec(gymnasium.make("Pendulum-v1"), PENDULUM, 2)
@@ -154,3 +154,48 @@ def test_environments_and_parameters_that_do_not_fit() -> None:
         wrong.reset(seed=0)
     with pytest.raises(ValueError, match="unknown reset option 'phi'"):
         make_robust_vec("dynrl/Pendulum-v0", PENDULUM, 2).reset(options={"phi": 1})
+
+
+def test_a_control_step_is_as_long_as_the_task_says() -> None:
+    with pytest.raises(ValueError, match="would change how long a control step is"):
+        make_robust_vec(
+            "dynrl/InvertedPendulum-v0", UncertaintySet([Param("option.timestep", 1e-3, 3e-2)]), 2
+        )
+
+
+@pytest.mark.parametrize("name", ["dynrl/InvertedPendulum-v0", "dynrl/Pendulum-v0"])
+def test_stored_lanes_go_on_exactly(name: str) -> None:
+    uset = MASSES if "Inverted" in name else PENDULUM
+    uset = UncertaintySet([*uset.params, Param("delay.action", 0, 2)])
+    lanes, twin = (make_robust_vec(name, uset, 3, sampler="uniform") for _ in range(2))
+    lanes.reset(seed=2)
+    played = 5 * actions(lanes.single_action_space, 60, 3)
+    for action in played[:25]:
+        lanes.step(action)
+    twin.load_state_dict(lanes.state_dict())
+    for action in played[25:]:
+        ours, theirs = lanes.step(action), twin.step(action)
+        for k in range(4):
+            np.testing.assert_array_equal(ours[k], theirs[k])
+        np.testing.assert_array_equal(ours[4]["psi"], theirs[4]["psi"])
+
+
+def test_third_party_lanes_cannot_be_stored() -> None:
+    with pytest.raises(TypeError, match="a third-party environment has no state_dict"):
+        make_robust_vec("Pendulum-v1", PENDULUM, 2).state_dict()
+
+
+@pytest.mark.slow
+def test_lanes_on_mjx_are_those_on_the_engine() -> None:
+    from dynrl.physics.mjx_env import MjxEnv
+
+    task = make_world("dynrl/InvertedPendulum-v0")
+    compiled = make_robust_vec(MjxEnv(task, x64=True), MASSES, 3)
+    engine = make_robust_vec(task, MASSES, 3)
+    for lanes in (compiled, engine):
+        lanes.reset(seed=0, options={"psi": PSI})
+    # From one state: engines draw their starts from different generators.
+    physics = compiled.lanes_env._lanes.episode.state.physics
+    engine.lanes_env.set_state(np.array(physics.qpos), np.array(physics.qvel))
+    for action in actions(engine.single_action_space, 8, 3):
+        np.testing.assert_allclose(compiled.step(action)[0], engine.step(action)[0], atol=1e-6)

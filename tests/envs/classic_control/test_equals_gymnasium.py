@@ -69,7 +69,9 @@ def _steps(name, constants, seed=0):
                 env.steps_beyond_terminated = None
 
 
-@pytest.mark.parametrize("changed", [False, True], ids=["default", "changed"])
+@pytest.mark.parametrize(
+    "changed", [pytest.param(False, marks=pytest.mark.slow), True], ids=["default", "changed"]
+)
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_step_is_a_step_of_gymnasium(name, changed):
     cls, state_type, constants = WORLDS[name]
