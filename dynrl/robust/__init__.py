@@ -5,24 +5,23 @@ Names are imported on first use: `import dynrl.robust` loads neither JAX nor MuJ
 
 from typing import Any
 
-_HOMES = {
-    "ActionDelay": "dynrl.robust.wrappers",
-    "ActionRobust": "dynrl.robust.adversary",
-    "DomainRandomization": "dynrl.robust.wrappers",
-    "DynamicAdversary": "dynrl.robust.adversary",
-    "Ellipsoid": "dynrl.robust.sets",
-    "FiniteSet": "dynrl.robust.sets",
-    "HistoryObservation": "dynrl.robust.wrappers",
-    "Param": "dynrl.robust.parameter",
-    "ParamObservation": "dynrl.robust.wrappers",
-    "RateLimited": "dynrl.robust.sets",
-    "RobustEnv": "dynrl.robust.robust_env",
-    "RobustVectorEnv": "dynrl.robust.vector",
-    "UncertaintySet": "dynrl.robust.sets",
-    "check_effect": "dynrl.robust.effect",
-    "make_robust_vec": "dynrl.robust.vector",
-    "uset": "dynrl.robust.benchmark_sets",
+_MODULES = {
+    "adversary": ("ActionRobust", "DynamicAdversary", "mixed_actions"),
+    "benchmark_sets": ("force_set", "uset"),
+    "effect": ("Effect", "check_effect"),
+    "evaluation": ("Evaluator", "Returns", "make_evaluator"),
+    "executors": ("ParallelEvaluator",),
+    "parameter": ("Param",),
+    "policy": ("FunctionPolicy", "HostPolicy", "RobustPolicy", "as_policy"),
+    "report": ("RobustnessReport",),
+    "robust_env": ("RobustEnv",),
+    "search": ("WorstCase", "worst_case_search"),
+    "sets": ("Ellipsoid", "FiniteSet", "RateLimited", "UncertaintySet", "set_from_dict", "set_from_json"),
+    "tabular": ("IWOCSResult", "RobustMDP", "iwocs", "robust_policy_iteration", "robust_value_iteration"),
+    "vector": ("RobustVectorEnv", "make_robust_vec"),
+    "wrappers": ("ActionDelay", "DomainRandomization", "HistoryObservation", "ParamObservation"),
 }
+_HOMES = {name: f"dynrl.robust.{module}" for module, names in _MODULES.items() for name in names}
 
 __all__ = list(_HOMES)
 

@@ -11,12 +11,10 @@ from dynrl.robust.binding import (
     Columns,
     World,
     force_element,
-    named_leaves,
     nominal_attribute,
     parameter_map,
     scaled,
     task_of,
-    with_leaves,
     world_of,
 )
 from dynrl.robust.sets import UncertaintySet
@@ -142,26 +140,27 @@ class MujocoApplier:
 
 
 class FunctionalApplier:
-    """Leaves of a functional environment's `params`."""
+    """Leaves of a functional environment's `params`, or model fields of a task on MJX."""
 
     def __init__(self, world: World, uset: UncertaintySet):
-        self._params, columns = uset.params, Columns(uset.params)
-        for i in columns.model + columns.force:
-            raise ValueError(
-                f"{uset.names[i]!r} belongs to a MuJoCo model on the C engine; this world has attr:NAME."
-            )
-        self._columns = columns.attr
-        self._nominal = [nominal_attribute(world, uset.params[i]) for i in self._columns]
-        self._defaults = named_leaves(world.func_env.default_params)  # type: ignore[union-attr]
+        from dynrl.robust.evaluation.params import ParamsOf
+
+        delay = Columns(uset.params).delay
+        self._constant = [i for i in range(uset.dim) if i not in delay]
+        constants = [uset.names[i] for i in self._constant]
+        self._params_of = ParamsOf(world.func_env, uset.subset(constants)) if constants else None  # type: ignore[arg-type]
 
     def apply(self, env: Any, psi: np.ndarray) -> None:
-        values = scaled(self._params, self._columns, psi, self._nominal)
-        names = [self._params[i].parsed.pattern for i in self._columns]
-        leaves = {
-            name: np.asarray(value, self._defaults[name].dtype)
-            for name, value in zip(names, values, strict=True)
-        }
-        env.params = with_leaves(env.params, leaves)
+        if self._params_of is None:
+            return
+        import jax
+
+        rows = self._params_of(psi[None, self._constant])
+        defaults = self._params_of.env.default_params
+        # Only what the parameters set has an axis of rows.
+        env.params = jax.tree.map(
+            lambda leaf, one: leaf[0] if np.ndim(leaf) > one.ndim else leaf, rows, defaults
+        )
 
     def after_reset(self, env: Any, psi: np.ndarray) -> None:
         pass

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dynrl.functional import FunctionalEnv
     from dynrl.physics.parameters import ParameterMap
+    from dynrl.physics.task import MujocoTask
     from dynrl.robust.sets import UncertaintySet
 
 
@@ -29,12 +30,14 @@ class World:
         spec: makes the `MjSpec` that the model was compiled from.
         func_env: the functional environment whose `params` hold the constants.
         env: the plain Gymnasium environment that has attributes.
+        task: the task that fixes how long a control step is.
     """
 
     model: mujoco.MjModel | None = None
     spec: Callable[[], mujoco.MjSpec] | None = None
     func_env: FunctionalEnv | None = None
     env: gymnasium.Env | None = None
+    task: MujocoTask | None = None
 
 
 class Columns:
@@ -73,7 +76,7 @@ def world_of(thing: Any) -> World:
     if isinstance(thing, mujoco.MjModel):
         return World(model=thing)
     if isinstance(thing, MujocoTask):
-        return World(model=thing.model, spec=thing.spec)
+        return World(model=thing.model, spec=thing.spec, task=thing)
     raise TypeError(
         f"cannot read nominal values from {type(thing).__name__}; expected a mujoco.MjModel, a MujocoTask, a "
         "FunctionalEnv, a Gymnasium (vector) environment, or the id of one."
@@ -114,7 +117,7 @@ def _world_of_functional(func_env: FunctionalEnv) -> World:
 
     task = getattr(func_env, "task", None)  # of an MjxEnv; importing that class would load MJX
     if isinstance(task, MujocoTask):
-        return World(model=task.model, spec=task.spec, func_env=func_env)
+        return World(model=task.model, spec=task.spec, func_env=func_env, task=task)
     return World(func_env=func_env)
 
 
@@ -158,6 +161,11 @@ def parameter_map(uset: UncertaintySet, world: World, num_threads: int = 0) -> P
     if world.model is None:
         raise ValueError(
             f"{chosen[0].target!r} is a field of a MuJoCo model, and this environment has none; use attr:NAME."
+        )
+    if world.task is not None and any(param.target == "option.timestep" for param in chosen):
+        raise ValueError(
+            "'option.timestep' would change how long a control step is, from which a task computes its velocities; "
+            "build the task on another model instead."
         )
     needs_spec = any(param.kind == "geom" and param.parsed.attribute == "size" for param in chosen)
     spec = world.spec() if needs_spec and world.spec is not None else None

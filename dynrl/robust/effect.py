@@ -46,7 +46,8 @@ def check_effect(
 
     Args:
         uset: the parameters.
-        env: what `make_robust_vec` takes: an id, a task, a functional environment, or a function that makes an env.
+        env: what `make_robust_vec` takes (an id, a task, a functional environment, a function that makes an env), or a
+            Gymnasium env, which is left alone.
         steps: per trajectory; an episode that ends begins anew.
         episodes: trajectories per value, from different starts.
         seed: of starts and actions.
@@ -60,7 +61,7 @@ def check_effect(
     """
     from dynrl.robust.vector import make_robust_vec
 
-    lanes = make_robust_vec(env, uset, LEVELS * episodes)
+    lanes = make_robust_vec(_several(env), uset, LEVELS * episodes)
     bound = lanes.uset
     effects = []
     for i in bound.free:
@@ -80,6 +81,25 @@ def check_effect(
                     f"parameter {effect.name!r} has no effect {where}: trajectories are equal.", stacklevel=2
                 )
     return effects
+
+
+def _several(env: Any) -> Any:
+    """What makes environments like the one given, without its wrappers."""
+    import gymnasium
+
+    if not isinstance(env, gymnasium.Env):
+        return env
+    from dynrl.robust.binding import world_of
+
+    bare = env.unwrapped
+    world = world_of(bare)
+    if world.task is not None or world.func_env is not None:
+        return world.func_env if world.func_env is not None else world.task
+    if bare.spec is None:
+        raise ValueError(
+            f"{type(bare).__name__} has no spec to make others from; give a function that makes the env."
+        )
+    return lambda: gymnasium.make(bare.spec)
 
 
 def _values(uset: UncertaintySet, i: int) -> np.ndarray:

@@ -12,13 +12,9 @@ from gymnasium.vector import AutoresetMode
 
 from dynrl.robust.binding import (
     Columns,
-    World,
     force_element,
-    named_leaves,
-    nominal_attribute,
     parameter_map,
-    scaled,
-    with_leaves,
+    world_of,
 )
 from dynrl.robust.sets import UncertaintySet
 
@@ -58,7 +54,7 @@ class MujocoLanes:
         from dynrl.physics.batch_env import MujocoVectorEnv
 
         self.env = MujocoVectorEnv(task, num_envs, None, AutoresetMode.SAME_STEP, num_threads)
-        world = World(model=task.model, spec=task.spec)
+        world = world_of(task)
         self._columns = Columns(uset.params)
         if self._columns.attr:
             name = uset.names[self._columns.attr[0]]
@@ -87,31 +83,25 @@ class MujocoLanes:
 
 
 class FunctionalLanes:
-    """Copies of a functional world; parameters are leaves of its `params`."""
+    """Copies of a functional world; parameters are leaves of its `params`, or model fields of a task on MJX."""
 
     delays = False
 
     def __init__(self, func_env: Any, uset: UncertaintySet, num_envs: int):
         from dynrl.faces.vector_env import VectorEnv
+        from dynrl.robust.evaluation.params import ParamsOf
 
         self.env = VectorEnv(func_env, num_envs, None, AutoresetMode.SAME_STEP)
-        self._columns = Columns(uset.params)
-        for i in self._columns.model + self._columns.force:
-            raise ValueError(
-                f"{uset.names[i]!r} belongs to a MuJoCo model; {type(func_env).__name__} has attr:NAME."
-            )
-        self._params = uset.params
-        world = World(func_env=func_env)
-        leaves = named_leaves(func_env.default_params)
-        self._names = [uset.params[i].parsed.pattern for i in self._columns.attr]
-        self._nominal = [nominal_attribute(world, uset.params[i]) for i in self._columns.attr]
-        self._values = {name: np.repeat(leaves[name][None], num_envs, axis=0) for name in self._names}
+        delay = Columns(uset.params).delay
+        self._constant = [i for i in range(uset.dim) if i not in delay]
+        constants = [uset.names[i] for i in self._constant]
+        self._params_of = ParamsOf(func_env, uset.subset(constants)) if constants else None
+        self._psi = np.repeat(uset.nominal[None], num_envs, axis=0)
 
     def apply(self, psi: np.ndarray, ids: np.ndarray) -> None:
-        values = scaled(self._params, self._columns.attr, psi, self._nominal)
-        for k, name in enumerate(self._names):
-            self._values[name][ids] = values[:, k]
-        self.env.params = with_leaves(self.env.params, self._values)
+        self._psi[ids] = psi
+        if self._params_of is not None:
+            self.env.params = self._params_of(self._psi[:, self._constant])
 
     def after_begin(self, psi: np.ndarray, ids: np.ndarray) -> None:
         pass

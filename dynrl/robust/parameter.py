@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 import re
 from typing import Any
 
@@ -115,7 +116,7 @@ class Param:
     def __post_init__(self) -> None:
         target = Target.parse(self.target)
         for name, value in (("low", self.low), ("high", self.high)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
                 raise ValueError(f"parameter {self.target!r}: {name} is {value!r}, expected a finite number.")
         if self.low > self.high:
             raise ValueError(f"parameter {self.target!r}: low {self.low} is above high {self.high}.")

@@ -39,6 +39,7 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
 
     Raises:
         ValueError: a parameter that the environment does not have.
+        TypeError: a vector environment.
     """
 
     def __init__(
@@ -49,6 +50,10 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
         clip: bool = False,
         partial: bool = False,
     ):
+        if not isinstance(env, gymnasium.Env):
+            raise TypeError(
+                f"RobustEnv wraps one environment, got {type(env).__name__}; use make_robust_vec for lanes."
+            )
         RecordConstructorArgs.__init__(self, uset=uset, sticky=sticky, clip=clip, partial=partial)
         gymnasium.Wrapper.__init__(self, env)
         self.uset = uset if uset.is_bound else uset.bind(env)

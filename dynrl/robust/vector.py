@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -125,11 +125,55 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
                 self._pending[:, ids] = neutral_action(self.single_action_space)
         return observation, reward, terminated, truncated, info
 
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return everything that the future depends on, as named arrays.
+
+        Raises:
+            gymnasium.error.ResetNeeded: never reset.
+            TypeError: third-party environments, whose state nobody can store.
+        """
+        from dynrl.runs.checkpoint import generator_to_array
+
+        arrays = {f"lanes/{name}": value for name, value in self._storing().state_dict().items()}
+        arrays["psi"] = self.psi
+        if self._rng is not None:
+            arrays["rng"] = generator_to_array(self._rng)
+        if self._pending is not None:
+            arrays["pending"] = self._pending.copy()
+        return arrays
+
+    def load_state_dict(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Continue what `state_dict` stored; environment, set, N and sampler must be the same.
+
+        Raises:
+            dynrl.errors.FileFormatError: an array is missing, or of another shape.
+        """
+        from dynrl.errors import FileFormatError
+        from dynrl.runs.checkpoint import array_to_generator
+
+        shape = np.shape(arrays.get("psi"))
+        if shape != self._psi.shape:
+            raise FileFormatError(f"psi was saved with shape {shape}, expected {self._psi.shape}.")
+        self._set(np.array(arrays["psi"]), np.arange(self.num_envs))
+        inner = {
+            name.removeprefix("lanes/"): value for name, value in arrays.items() if name.startswith("lanes/")
+        }
+        self._storing().load_state_dict(inner)
+        self._rng = array_to_generator(arrays["rng"]) if "rng" in arrays else None
+        self._pending = np.array(arrays["pending"]) if "pending" in arrays else None
+
     def render(self) -> Any:
         return self._inner.render()
 
     def close_extras(self, **kwargs: Any) -> None:
         self._inner.close()
+
+    def _storing(self) -> Any:
+        if self._lanes.delays:
+            raise TypeError(
+                "a third-party environment has no state_dict; use one of ours to store running episodes."
+            )
+        return self._inner
 
     def _redraw(self, ids: np.ndarray) -> bool:
         if self.sampler is None:
