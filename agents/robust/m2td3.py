@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from dynrl.agents.robust.game_env import from_half_ranges, in_half_ranges
 from dynrl.agents.robust.recorder import Recorder
 from dynrl.agents.robust.training import (
     Callback,
@@ -26,6 +24,13 @@ from dynrl.agents.robust.training import (
     TrainResult,
     run_off_policy,
     sizes_of,
+)
+from dynrl.agents.robust.worst_parameters import (
+    Candidates,
+    CandidateSampler,
+    CandidatesConfig,
+    descend,
+    near_parameters,
 )
 from dynrl.learning import td3
 from dynrl.learning.networks import ActorPolicy
@@ -36,76 +41,14 @@ __all__ = ["M2TD3", "M2TD3Config", "SoftM2TD3"]
 
 
 @dataclass(frozen=True)
-class M2TD3Config:
-    """Settings of M2TD3. The parameters ω are counted in half-ranges: every interval of the set becomes [-1, 1].
+class M2TD3Config(CandidatesConfig):
+    """Settings of M2TD3: those of `CandidatesConfig`, and the learner's.
 
     Attributes:
         learner: of actor and critics; the paper's batch is 100.
-        candidates: worst cases followed at once.
-        candidate_rate: Adam's learning rate on them.
-        noise_begin, noise_end: standard deviation of the noise on a played candidate at the beginning and at the end
-            of its annealing.
-        target_noise, noise_clip: of the noise on the parameters in the critics' targets.
-        least_distance: L1 distance at or below which one of two candidates begins anew.
-        least_probability: of being played, below which a candidate begins anew.
-        num_envs: lanes of the vector environment.
-        random_steps: environment steps with random actions and uniform parameters before learning; None for the
-            paper's 100 000, or a tenth of the budget where that is less.
-        updates_per_step: critic updates per environment step.
-        capacity: transitions remembered.
-        record_every: environment steps between two records of the history.
     """
 
     learner: TD3Config = field(default_factory=lambda: TD3Config(batch_size=100))
-    candidates: int = 5  # N
-    candidate_rate: float = 3e-4
-    noise_begin: float = 1.0  # sigma of omega
-    noise_end: float = 0.1
-    target_noise: float = 0.2
-    noise_clip: float = 0.5
-    least_distance: float = 0.1  # d_thre
-    least_probability: float = 0.05  # p_thre
-    num_envs: int = 8
-    random_steps: int | None = None
-    updates_per_step: float = 1.0
-    capacity: int = 1_000_000
-    record_every: int = 5000
-
-    def __post_init__(self) -> None:
-        for name in ("candidates", "num_envs", "capacity", "record_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("candidate_rate", "updates_per_step"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.candidates * self.least_probability >= 1:
-            raise ValueError(
-                f"least_probability must be below 1 / candidates = {1 / self.candidates:.3g}, else every candidate "
-                f"would begin anew in every episode; got {self.least_probability}"
-            )
-
-    def first_steps(self, budget: int) -> int:
-        """Environment steps of the random phase."""
-        return min(100_000, budget // 10) if self.random_steps is None else self.random_steps
-
-
-class Candidates(NamedTuple):
-    """The worst cases that the policy trains against.
-
-    Attributes:
-        raw: `[K, d]`, free; `2 sigmoid(raw) - 1` is ω.
-        moments: Adam's state of each candidate, leading axis K, so that one's step does not move the others.
-        probability: `[K]` of being played, p.
-    """
-
-    raw: Any
-    moments: Any
-    probability: Any
-
-    @property
-    def omega(self) -> Any:
-        """`[K, d]` in (-1, 1)."""
-        return 2 * jax.nn.sigmoid(self.raw) - 1
 
 
 class M2TD3State(NamedTuple):
@@ -113,25 +56,6 @@ class M2TD3State(NamedTuple):
 
     learner: TD3State
     candidates: Candidates
-
-
-def fresh_raw(key: Any, shape: tuple[int, ...]) -> Any:
-    """Candidates uniform in the box, before the sigmoid."""
-    uniform = jax.random.uniform(key, shape, minval=1e-4, maxval=1 - 1e-4)
-    return jnp.log(uniform) - jnp.log1p(-uniform)
-
-
-def initial_candidates(config: M2TD3Config, dim: int, key: Any) -> Candidates:
-    """Uniform candidates, each as likely to be played."""
-    raw = fresh_raw(key, (config.candidates, dim))
-    moments = jax.vmap(optax.adam(config.candidate_rate).init)(raw)
-    return Candidates(raw, moments, jnp.full(config.candidates, 1 / config.candidates))
-
-
-def parameter_noise(config: M2TD3Config, progress: float, soft: bool) -> float:
-    """Standard deviation of the noise on played candidates; annealed over the training, or its first half (soft)."""
-    done = min(max((2 if soft else 1) * progress, 0.0), 1.0)
-    return config.noise_begin + done * (config.noise_end - config.noise_begin)
 
 
 def candidate_values(actor: Any, critic: Any, observation: Any, omega: Any) -> Any:
@@ -144,33 +68,6 @@ def candidate_values(actor: Any, critic: Any, observation: Any, omega: Any) -> A
         ).mean()
 
     return jax.vmap(value)(omega)
-
-
-def play_more(probability: Any, worst: Any, rate: Any) -> Any:
-    """`p <- (1 - c) p + c e_k` for the worst candidate k."""
-    return (1 - rate) * probability + rate * jax.nn.one_hot(worst, probability.shape[0])
-
-
-def renew_candidates(config: M2TD3Config, candidates: Candidates, key: Any) -> Candidates:
-    """Candidates that follow another one, or that are hardly ever the worst, begin anew.
-
-    The later one of two that are close is drawn uniformly, as is every one whose probability is too low; its
-    probability becomes the mean of the others', and all are normalised.
-    """
-    omega, p = candidates.omega, candidates.probability
-    distance = jnp.abs(omega[:, None] - omega[None]).sum(-1)
-    earlier = jnp.tril(jnp.ones_like(distance, bool), -1)
-    renewed = ((distance <= config.least_distance) & earlier).any(axis=1) | (p < config.least_probability)
-    raw = jnp.where(renewed[:, None], fresh_raw(key, candidates.raw.shape), candidates.raw)
-    first = jax.vmap(optax.adam(config.candidate_rate).init)(raw)
-    moments = jax.tree.map(partial(_where_row, renewed), first, candidates.moments)
-    others = (p.sum() - p) / max(len(p) - 1, 1)
-    p = jnp.where(renewed, others, p)
-    return Candidates(raw, moments, p / p.sum())
-
-
-def _where_row(rows: Any, new: Any, old: Any) -> Any:
-    return jnp.where(rows.reshape(-1, *([1] * (new.ndim - 1))), new, old)
 
 
 def update(
@@ -186,8 +83,7 @@ def update(
     next_action = td3.smoothed_action(
         config.learner, learner.target_actor, batch.next_observation, action_key
     )
-    noise = td3.clipped_noise(omega_key, batch.extra.shape, config.target_noise, config.noise_clip)
-    next_omega = jnp.clip(batch.extra + noise, -1, 1)
+    next_omega = near_parameters(config, batch.extra, omega_key)
     targets = td3.critic_targets(config.learner, learner, batch, next_action, next_omega)
     learner, loss = td3.critic_step(config.learner, learner, batch, targets)
     state = M2TD3State(learner, state.candidates)
@@ -218,13 +114,7 @@ def max_min_step(
     raw = candidates.raw[worst]
     uphill, downhill = _gradients(worst_value, learner.actor, raw)
     gradient = eqx.filter_grad(expected_loss)(learner.actor) if soft else jax.tree.map(jnp.negative, uphill)
-    moments = jax.tree.map(lambda leaf: leaf[worst], candidates.moments)
-    step, moments = optax.adam(config.candidate_rate).update(downhill, moments)
-    candidates = Candidates(
-        candidates.raw.at[worst].add(step),
-        jax.tree.map(lambda leaf, new: leaf.at[worst].set(new), candidates.moments, moments),
-        play_more(candidates.probability, worst, rate),
-    )
+    candidates = descend(config, candidates, worst, downhill, rate)
     learner = td3.track(config.learner, td3.actor_step(config.learner, learner, gradient))
     return M2TD3State(learner, candidates)
 
@@ -243,54 +133,77 @@ def update_many(
     )
 
 
-_renewed = jax.jit(renew_candidates, static_argnums=0)
 _explored = jax.jit(lambda actor, observation, key: actor.explore(observation, key))
 
 
 class _Player:
-    """The learner that `run_off_policy` drives, and the sampler that gives each episode its parameters."""
+    """TD3 with its sampler as `run_off_policy` drives it."""
 
-    def __init__(self, config: M2TD3Config, soft: bool, uset: Any, budget: int, seed: int) -> None:
-        self.config, self.soft, self.uset, self.budget = config, soft, uset, budget
-        self.random_steps = config.first_steps(budget)
-        self.network_key, candidate_key, self.key = jax.random.split(jax.random.key(seed), 3)
-        self.candidates = initial_candidates(config, uset.dim, candidate_key)
-        self.learner: Any = None
-        self.steps, self.length, self.calls = 0, 0, 0
+    def __init__(
+        self, config: M2TD3Config, sampler: CandidateSampler, sizes: tuple[int, int], key: Any
+    ) -> None:
+        self.config, self.sampler = config, sampler
+        self.learner = td3.initial_state(config.learner, *sizes, key, sampler.uset.dim)
 
-    def begin(self, sizes: tuple[int, int]) -> None:
-        """Draws the networks: the environment, which needs the sampler, knows their sizes."""
-        self.learner = td3.initial_state(self.config.learner, *sizes, self.network_key, self.uset.dim)
+    @property
+    def actor(self) -> Any:
+        return self.learner.actor
 
     def explore(self, observation: np.ndarray, key: jax.Array) -> np.ndarray:
         return _explored(self.learner.actor, observation, key)
 
     def learn(self, batches: Transitions) -> Mapping[str, float]:
-        rate = 1 / (self.config.num_envs * max(self.length, 1))
-        state = M2TD3State(self.learner, self.candidates)
-        (self.learner, self.candidates), losses = update_many(
-            self.config, self.soft, state, batches, self._next_key(), rate
+        sampler = self.sampler
+        state = M2TD3State(self.learner, sampler.candidates)
+        (self.learner, sampler.candidates), losses = update_many(
+            self.config, sampler.soft, state, batches, sampler.next_key(), sampler.rate
         )
         return {"critic_loss": float(losses[-1])}
 
-    def sample(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Parameters `[count, d]` of the episodes about to begin, in natural units."""
-        if self.steps < self.random_steps:
-            return self.uset.sample(rng, count, method="uniform")
-        self.candidates = _renewed(self.config, self.candidates, self._next_key())
-        p = np.asarray(self.candidates.probability, np.float64)
-        played = np.asarray(self.candidates.omega)[rng.choice(len(p), size=count, p=p / p.sum())]
-        deviation = parameter_noise(self.config, self.steps / self.budget, self.soft)
-        omega = np.clip(played + rng.normal(0, deviation, played.shape), -1, 1)
-        return from_half_ranges(self.uset, omega)
 
-    def omega(self, env: Any) -> np.ndarray:
-        """The parameters of every lane, `[N, d]` in [-1, 1]."""
-        return in_half_ranges(self.uset, env.psi)
+class Player(Protocol):
+    """A learner against candidates, as `train_against_candidates` drives it."""
 
-    def _next_key(self) -> jax.Array:
-        self.calls += 1
-        return jax.random.fold_in(self.key, self.calls)
+    @property
+    def actor(self) -> Any: ...
+
+    def explore(self, observation: np.ndarray, key: jax.Array) -> np.ndarray: ...
+
+    def learn(self, batches: Transitions) -> Mapping[str, float]: ...
+
+
+def train_against_candidates(
+    env: Any,
+    player: Player,
+    sampler: CandidateSampler,
+    batch_size: int,
+    budget: int,
+    seed: int,
+    callback: Callback | None,
+) -> TrainResult:
+    """The loop of M2TD3 and its kin: acts, stores ω with every step, learns, and keeps the sampler up to date."""
+    config = sampler.config
+    recorder = Recorder(config.record_every, "training", callback, sampler.learned)
+
+    def after_step(collection: Collection, metrics: Mapping[str, float]) -> bool:
+        sampler.steps = collection.steps
+        sampler.length = collection.lengths[-1] if collection.lengths else 0
+        return recorder(collection, metrics)
+
+    collection = run_off_policy(
+        env,
+        player,
+        Replay(min(config.capacity, budget + config.num_envs), *sizes_of(env), sampler.uset.dim),
+        steps=budget,
+        random_steps=sampler.random_steps,
+        batch_size=batch_size,
+        updates_per_step=config.updates_per_step,
+        seed=seed,
+        extra=sampler.omega,
+        after_step=after_step,
+    )
+    policy = ActorPolicy.of(player.actor, env.single_action_space)
+    return TrainResult(policy, {"training": collection.steps}, recorder.history, sampler.learned())
 
 
 class M2TD3:
@@ -326,35 +239,16 @@ class M2TD3:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> TrainResult:
         """As `training.RobustLearner.train`; `learned` holds the candidates in natural units and their p."""
-        config = self.config
-        player = _Player(config, self.soft, uset, budget, seed)
-        env = make_vec(config.num_envs, player.sample)
-        sizes = sizes_of(env)
-        player.begin(sizes)
-        recorder = Recorder(config.record_every, "training", callback, lambda: _learned(player))
-
-        def after_step(collection: Collection, metrics: Mapping[str, float]) -> bool:
-            player.steps = collection.steps
-            player.length = collection.lengths[-1] if collection.lengths else 0
-            return recorder(collection, metrics)
-
+        player_key, sampler_key = jax.random.split(jax.random.key(seed))
+        sampler = CandidateSampler(self.config, self.soft, uset, budget, sampler_key)
+        env = make_vec(self.config.num_envs, sampler)
         try:
-            collection = run_off_policy(
-                env,
-                player,
-                Replay(min(config.capacity, budget + config.num_envs), *sizes, uset.dim),
-                steps=budget,
-                random_steps=player.random_steps,
-                batch_size=config.learner.batch_size,
-                updates_per_step=config.updates_per_step,
-                seed=seed,
-                extra=player.omega,
-                after_step=after_step,
+            player = _Player(self.config, sampler, sizes_of(env), player_key)
+            return train_against_candidates(
+                env, player, sampler, self.config.learner.batch_size, budget, seed, callback
             )
         finally:
             env.close()
-        policy = ActorPolicy.of(player.learner.actor, env.single_action_space)
-        return TrainResult(policy, {"training": collection.steps}, recorder.history, _learned(player))
 
 
 class SoftM2TD3(M2TD3):
@@ -365,9 +259,3 @@ class SoftM2TD3(M2TD3):
     """
 
     soft: ClassVar[bool] = True
-
-
-def _learned(player: _Player) -> dict[str, Any]:
-    candidates = player.candidates
-    psi = from_half_ranges(player.uset, candidates.omega)
-    return {"candidates": psi.tolist(), "probability": np.asarray(candidates.probability).tolist()}

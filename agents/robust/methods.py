@@ -21,6 +21,7 @@ METHODS: dict[str, Entry] = dict(
         ),
         _method("m2td3", "m2td3:M2TD3", "TD3 against the worst of several learned parameters"),
         _method("soft_m2td3", "m2td3:SoftM2TD3", "M2TD3 against the mean of its learned parameters"),
+        _method("m2sac", "m2sac:M2SAC", "SAC against the worst of several learned parameters"),
         _method("rarl", "rarl:RARL", "TD3 against an adversary that plays the parameters in every step"),
         _method("m3ddpg", "m3ddpg:M3DDPG", "minimax DDPG against an adversary over the parameters"),
         _method(

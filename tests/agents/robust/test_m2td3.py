@@ -6,11 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynrl.agents.robust import m2td3
+from dynrl.agents.robust import m2td3, worst_parameters
 from dynrl.agents.robust.action_robust import ActionRobust, ActionRobustConfig
-from dynrl.agents.robust.m2td3 import M2TD3, Candidates, M2TD3Config, M2TD3State, SoftM2TD3
+from dynrl.agents.robust.m2sac import M2SAC, M2SACConfig
+from dynrl.agents.robust.m2td3 import M2TD3, M2TD3Config, M2TD3State, SoftM2TD3
+from dynrl.agents.robust.worst_parameters import Candidates
 from dynrl.learning import td3
 from dynrl.learning.replay import Transitions
+from dynrl.learning.sac import SACConfig
 from dynrl.learning.td3 import TD3Config
 from dynrl.testing.robust_probes import TARGET, GameVectorEnv
 
@@ -19,7 +22,7 @@ CONFIG = M2TD3Config(learner=LEARNER, candidate_rate=1e-2, random_steps=1000, re
 OBSERVATION = jnp.ones((8, 1))
 
 max_min_step = jax.jit(m2td3.max_min_step, static_argnums=(0, 1))
-renew_candidates = jax.jit(m2td3.renew_candidates, static_argnums=0)
+renew_candidates = jax.jit(worst_parameters.renew_candidates, static_argnums=0)
 
 
 class Product(eqx.Module):
@@ -35,7 +38,7 @@ def by_hand(omega, probability=None):
     learner = learner._replace(critic=Product(), target_critic=Product())
     half = (jnp.asarray(omega) + 1) / 2
     raw = jnp.log(half / (1 - half))[:, None]
-    candidates = m2td3.initial_candidates(
+    candidates = worst_parameters.initial_candidates(
         M2TD3Config(candidates=len(omega), least_probability=0), 1, jax.random.key(1)
     )
     p = candidates.probability if probability is None else jnp.asarray(probability)
@@ -43,7 +46,7 @@ def by_hand(omega, probability=None):
 
 
 def test_candidates_begin_uniform_in_the_box():
-    raw = m2td3.fresh_raw(jax.random.key(0), (20_000, 2))
+    raw = worst_parameters.fresh_raw(jax.random.key(0), (20_000, 2))
     omega = Candidates(raw, None, None).omega
     # mean 0 and variance 1/3 of a uniform on [-1, 1], within four standard errors
     assert np.abs(omega.mean(0)).max() < 4 * np.sqrt(1 / 3 / 20_000)
@@ -104,7 +107,7 @@ def test_close_and_idle_candidates_begin_anew():
 def test_distance_is_counted_over_all_dimensions():
     raw = jnp.zeros((2, 2)).at[1].set(0.11)  # ω = 0.055 in each of two dimensions: 0.11 in L1
     candidates = Candidates(
-        raw, m2td3.initial_candidates(CONFIG, 2, jax.random.key(0)).moments, jnp.full(2, 0.5)
+        raw, worst_parameters.initial_candidates(CONFIG, 2, jax.random.key(0)).moments, jnp.full(2, 0.5)
     )
     candidates = candidates._replace(moments=jax.tree.map(lambda leaf: leaf[:2], candidates.moments))
     after = renew_candidates(CONFIG, candidates, jax.random.key(0))
@@ -112,8 +115,8 @@ def test_distance_is_counted_over_all_dimensions():
 
 
 def test_noise_on_played_parameters_is_annealed_in_both_variants():
-    hard = [m2td3.parameter_noise(CONFIG, progress, False) for progress in (0, 0.25, 0.5, 1)]
-    soft = [m2td3.parameter_noise(CONFIG, progress, True) for progress in (0, 0.25, 0.5, 1)]
+    hard = [worst_parameters.parameter_noise(CONFIG, progress, False) for progress in (0, 0.25, 0.5, 1)]
+    soft = [worst_parameters.parameter_noise(CONFIG, progress, True) for progress in (0, 0.25, 0.5, 1)]
     np.testing.assert_allclose(hard, [1, 0.775, 0.55, 0.1])
     np.testing.assert_allclose(soft, [1, 0.55, 0.1, 0.1])
 
@@ -195,6 +198,24 @@ def test_soft_variant_comes_close_and_nominal_training_does_not():
     nominal = action_of(nominal_td3.train(make_vec, USET, 6000, 0))
     assert nominal == pytest.approx(TARGET.nominal_action, abs=0.05)
     assert TARGET.worst_reward(nominal) < 0
+
+
+@pytest.mark.slow
+def test_sac_against_candidates_finds_the_max_min_solution_too():
+    sac = SACConfig(
+        hidden=(32, 32),
+        batch_size=64,
+        actor_rate=1e-3,
+        discount=0.0,
+        first_temperature=0.01,
+        temperature_rate=1e-5,
+    )
+    result = M2SAC(M2SACConfig(sac=sac, candidate_rate=1e-2, random_steps=1000)).train(
+        make_vec, USET, 12_000, 0
+    )
+    assert action_of(result) == pytest.approx(TARGET.robust_action, abs=0.1)
+    candidates = np.array(result.learned["candidates"])[:, 0]
+    assert candidates.min() < TARGET.low + 0.1 and candidates.max() > TARGET.high - 0.1
 
 
 @pytest.mark.slow
