@@ -81,9 +81,9 @@ class WindyWalk(FunctionalEnv):
     .  s  s  s  .  .
     .  s  s  s  .  .
     ```
-    The wind blows with probability α in the corridor `n`, α³ in `m` and α⁶ in `s`: the shorter the way, the stronger the
-    wind. Where it blows, any step leads west. Where it does not, east and west lead there, and north and south do in the
-    corridor `s` only. Outside the corridors steps succeed; into a wall or the border they lead nowhere. After
+    The wind blows with probability α in the corridor `n`, α³ in `m` and α⁶ in `s`: the shorter the way, the stronger
+    the wind. Where it blows, any step leads west. Where it does not, east and west lead there, and north and south do
+    in the corridor `s` only. Outside the corridors steps succeed; into a wall or the border they lead nowhere. After
     "Solving robust MDPs as a sequence of static RL problems" (Zouitine, Geist & Rachelson 2024), with a layout of our
     own, for theirs is not given in full.
 

@@ -46,8 +46,8 @@ def solve_batch(
     Compiled once for each kind of set and shape; the data of the sets, rewards and discounts are arguments.
 
     Args:
-        problems: of one shape, with ambiguity sets of one (s,a)-rectangular class, or lists of as many kernels, whose hulls
-            are solved.
+        problems: of one shape, with ambiguity sets of one (s,a)-rectangular class, or lists of as many kernels, whose
+            hulls are solved.
         tolerance: as for `robust_value_iteration`.
 
     Raises:

@@ -1,8 +1,8 @@
 """Policies with memory against a list of kernels: they can find out which one holds.
 
 By minimax, the best that a policy with memory (and a coin before the first step) can guarantee is the smallest value,
-over prior weights of the kernels, of the Bayesian problem. The beliefs that can be reached form a graph; where it is cut
-off, a stationary policy continues (lower bound) or the kernel is revealed (upper bound).
+over prior weights of the kernels, of the Bayesian problem. The beliefs that can be reached form a graph; where it is
+cut off, a stationary policy continues (lower bound) or the kernel is revealed (upper bound).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class _BeliefGraph:
             return numbers[key]
 
         waiting: deque[int] = deque()
-        self.roots = [number(state, np.ones(len(kernels))) for state in np.flatnonzero(mdp.initial)]
+        self.roots = [number(int(state), np.ones(len(kernels))) for state in np.flatnonzero(mdp.initial)]
         self.root_weights = mdp.initial[mdp.initial > 0]
         follow: dict[int, np.ndarray] = {}
         while waiting and len(follow) < max_nodes:
@@ -124,7 +124,7 @@ class _BeliefGraph:
             q = np.einsum("nk,nak->na", weight, self._ahead(worth))
             now = q[np.arange(len(q)), actions]
             better = q.max(axis=1) > now + 1e-13 * np.maximum(1.0, np.abs(now))
-            if not (better & self.expanded).any() or (total <= best and not best == -np.inf):
+            if not (better & self.expanded).any() or (total <= best and best != -np.inf):
                 return self.root_weights @ worth[self.roots]
             best = total
             actions = np.where(better, q.argmax(axis=1), actions)

@@ -50,7 +50,7 @@ def contamination_rows(xp: Any, nominal: Any, share: Any, targets: Any) -> Any:
 
 
 def kl_rows(xp: Any, nominal: Any, radius: Any, targets: Any) -> Any:
-    """`KL(p‖p0) ≤ β`: the tilted row `p ∝ p0 exp(−t z)` whose divergence is β, or the smallest target on the support."""
+    """`KL(p‖p0) ≤ β`: the tilted row `p ∝ p0 exp(−t z)` whose divergence is β, or the support's smallest target."""
     depth, lowest_mass, bottom = _depth(xp, nominal, targets)
     radius = xp.broadcast_to(radius, nominal.shape[:-1])
     inside = (radius > 0) & (radius < -xp.log(lowest_mass))

@@ -1,8 +1,8 @@
 """IWOCS: a robust problem as a sequence of ordinary ones (Zouitine, Geist & Rachelson 2024, arXiv:2410.06212).
 
-Solve the models met so far, act on the pessimistic minimum of their optimal values, look for the model that is worst for
-that candidate, and go on with it. Every round gives a bracket: what the best candidate achieves against every model, and
-what no policy can exceed.
+Solve the models met so far, act on the pessimistic minimum of their optimal values, look for the model that is worst
+for that candidate, and go on with it. Every round gives a bracket: what the best candidate achieves against every
+model, and what no policy can exceed.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ class IWOCSResult:
 
     Attributes:
         policy: the candidate with the best worst case, the earliest of those that tie, `[S, A]`.
-        status: `"certified"`: `gap` is at most the tolerance. `"estimated"`: the stopping rule held within three standard
-            errors of simulated returns. `"stalled"`: the search brings nothing new and the gap is open, which it may have to
-            be for a set that is not rectangular. `"max_iter"`, `"budget"`: out of rounds or evaluations.
+        status: `"certified"`: `gap` is at most the tolerance. `"estimated"`: the stopping rule held within three
+            standard errors of simulated returns. `"stalled"`: the search brings nothing new and the gap is open, as it may
+            have to be for a set that is not rectangular. `"max_iter"`, `"budget"`: out of rounds or evaluations.
         lower: what `policy` achieves against every model.
         upper: `min_j J*` over the models solved: no policy, randomised or with memory, can guarantee more against a
             kernel that is picked once.
         gap: `upper - lower`.
         bound_kind: `"exact"`; `"grid"`: exact for the points of a parametric grid, silent between them; `"estimated"`:
             `lower` comes from simulation.
-        deterministic_optimal: the paper's test fired, so that no deterministic policy is better by more than the tolerance,
-            even where `gap` is open.
+        deterministic_optimal: the paper's test fired, so that no deterministic policy is better by more than the
+            tolerance, even where `gap` is open.
         models: solved, in order.
         history: of the rounds.
         evaluations: of a policy: one per kernel of a list, one per search of a rectangular set.
@@ -112,8 +112,8 @@ def iwocs(
     """Solve a robust problem by incremental worst-case search.
 
     Args:
-        first: the first model: `"nominal"` (of a list: its first), `"centre"`, `"worst for nominal"` (for the policy that is
-            optimal there), the number of a kernel of a static set, or a kernel `[S, A, S']` of the set.
+        first: the first model: `"nominal"` (of a list: its first), `"centre"`, `"worst for nominal"` (for the
+            policy that is optimal there), the number of a kernel of a static set, or a kernel `[S, A, S']` of the set.
         max_iterations: rounds at most.
         tolerance: ε, of the stopping test and of the certificate.
         escape: what to do when the worst model was solved before and the gap is open. `"hull"`: act on the rectangular

@@ -116,8 +116,8 @@ class RobustSolution:
         worst_kernel: nature's, `[S, A, S']`, a member of the rectangular set; terminal states keep their nominal rows.
         residual: the largest change of the value in the last sweep; the value is within γ/(1−γ) times it.
         iterations: sweeps of value iteration, or policies of policy iteration.
-        bound_kind: `"exact"`, or `"hull"` where the set is not rectangular: its hull was solved, and the value is a lower
-            bound on what a policy of the problem can guarantee.
+        bound_kind: `"exact"`, or `"hull"` where the set is not rectangular: its hull was solved, and the value is a
+            lower bound on what a policy of the problem can guarantee.
     """
 
     value: np.ndarray

@@ -22,6 +22,7 @@ def plot_iwocs(result: IWOCSResult, out: Path, title: str = "") -> Path:
     check_picture(out)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -38,7 +39,7 @@ def plot_iwocs(result: IWOCSResult, out: Path, title: str = "") -> Path:
         fmt="C3s-",
         label="candidate's worst case",
     )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("iteration")
     axes.set_ylabel("value at the start")
     axes.set_title(title or f"IWOCS: {result.status}, gap {result.gap:.2g}")

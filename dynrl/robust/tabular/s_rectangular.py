@@ -62,7 +62,7 @@ class SL1(Rectangular):
         targets = np.broadcast_to(outcome.targets, self.shape)
         lowest = targets.argmin(axis=-1)
         loss = policy[..., None] * (targets - targets.min(axis=-1, keepdims=True))
-        states, actions, _ = self.shape
+        states = self.shape[0]
         order = np.argsort(-loss.reshape(states, -1), axis=1, kind="stable")
         mass = np.where(loss > 0, self.nominal, 0.0).reshape(states, -1)
         mass = np.take_along_axis(mass, order, axis=1)
@@ -88,9 +88,9 @@ def _state_game(
     # HiGHS works to absolute tolerances: scaled targets make them relative to the spread of values.
     base = reward + (nominal * targets).sum(axis=-1)
     shift, scale = base.max(), max(float(np.ptp(targets, axis=1).max()), 1e-300)
-    gain = np.zeros((actions, actions, successors))
-    gain[np.arange(actions), np.arange(actions)] = targets / scale
-    gain = gain.reshape(actions, pairs)
+    blocks = np.zeros((actions, actions, successors))
+    blocks[np.arange(actions), np.arange(actions)] = targets / scale
+    gain = blocks.reshape(actions, pairs)
     each = np.kron(np.eye(actions), np.ones(successors))
     done = linprog(
         np.concatenate([[1.0], np.zeros(2 * pairs)]),
