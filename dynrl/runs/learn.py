@@ -15,9 +15,11 @@ from dynrl.config import ConfigInput, read_config
 from dynrl.errors import ConfigError, RunError
 from dynrl.runs import brax_algorithm, sb3_algorithm
 from dynrl.runs.checkpoint import Checkpoint, flatten_tree, unflatten_tree
-from dynrl.runs.episodes import EpisodeRecord, play_episodes, pooled_row, return_figures
+from dynrl.runs.episodes import EpisodeRecord, filmed_episode, play_episodes, pooled_row, return_figures
 from dynrl.runs.progress import Progress
 from dynrl.runs.run import Run
+
+_FILM_FPS = 25.0
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,31 @@ class LearnExperiment:
             )
         return return_figures(returns)
 
+    def film(self, run: Run, out: Path, seed: int) -> Path:
+        """Films one episode of the agent of the first seed that is trained; see `FilmingExperiment`.
+
+        Raises:
+            ConfigError: the environment has no pictures, or cannot draw them here.
+            RunError: nothing is trained yet.
+        """
+        from dynrl.film import write_gif
+
+        trained = [seed for seed in self.config.seeds if (run.path / _agent_file(seed)).exists()]
+        if not trained:
+            raise RunError(
+                f"{run.path} has no trained agent yet; go on with `dynrl train --resume {run.path}`"
+            )
+        env = self._make_env(render_mode="rgb_array")
+        try:
+            agent = self._load_agent(env, trained[0], run.path / _agent_file(trained[0]))
+            fps = float(env.metadata.get("render_fps", _FILM_FPS))
+            every = max(1, round(fps / _FILM_FPS))
+            return write_gif(out, filmed_episode(agent, env, seed, every), fps=min(fps / every, 50.0))
+        except gym.error.DependencyNotInstalled as error:
+            raise ConfigError(f"--video: {error}") from error
+        finally:
+            env.close()
+
     def plot(self, runs: Sequence[Run], out: Path) -> list[Path]:
         """Episode return against steps, one curve per agent and environment, seeds and runs pooled."""
         from dynrl.plotting import align, plot_curves
@@ -204,10 +231,11 @@ class LearnExperiment:
 
         return sb3.export_sb3(agent) if package == "sb3" else sb3.export_sbx(agent)
 
-    def _make_env(self) -> gym.Env:
+    def _make_env(self, render_mode: str | None = None) -> gym.Env:
         choice = self.config.env
+        rendering = {} if render_mode is None else {"render_mode": render_mode}
         try:
-            return gym.make(choice.id, **choice.kwargs)
+            return gym.make(choice.id, **{**choice.kwargs, **rendering})
         except (gym.error.Error, ImportError, TypeError, ValueError) as error:
             raise ConfigError(f"env: {choice.id} cannot be made: {error}") from error
 
