@@ -60,10 +60,6 @@ class AttributeApplier:
 
     def __init__(self, world: World, uset: UncertaintySet):
         self._params, columns = uset.params, Columns(uset.params)
-        for i in columns.model + columns.force:
-            raise ValueError(
-                f"{uset.names[i]!r} belongs to a MuJoCo model, which {type(world.env).__name__} has not."
-            )
         self._columns = columns.attr
         self._nominal = [nominal_attribute(world, uset.params[i]) for i in self._columns]
 
@@ -88,10 +84,6 @@ class MujocoApplier:
 
     def __init__(self, world: World, uset: UncertaintySet, ours: bool):
         self._ours, columns = ours, Columns(uset.params)
-        if ours and columns.attr:
-            raise ValueError(
-                f"{uset.names[columns.attr[0]]!r}: a MuJoCo task has model fields, such as body:torso.mass."
-            )
         self._model, self._force = columns.model, columns.force
         self._map = parameter_map(uset, world, num_threads=1)
         self._elements = [force_element(world, uset.params[i]) for i in columns.force]

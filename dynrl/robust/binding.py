@@ -211,7 +211,10 @@ def nominal_attribute(world: World, param: Param) -> float:
             )
         return float(leaves[name])
     if world.env is None:
-        raise ValueError(f"{param.target!r} is an attribute of an environment, and only a model was given.")
+        raise ValueError(
+            f"{param.target!r} is an attribute of a plain environment; a MuJoCo task has model fields, such as "
+            "body:torso.mass."
+        )
     numbers = [
         n
         for n, v in vars(world.env).items()

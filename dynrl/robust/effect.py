@@ -59,9 +59,10 @@ def check_effect(
     Warns:
         UserWarning: a parameter, or part of its interval, has no effect.
     """
+    from dynrl.robust.sets import UncertaintySet
     from dynrl.robust.vector import make_robust_vec
 
-    lanes = make_robust_vec(_several(env), uset, LEVELS * episodes)
+    lanes = make_robust_vec(_several(env), UncertaintySet(uset.params, uset.inertia), LEVELS * episodes)
     bound = lanes.uset
     effects = []
     for i in bound.free:

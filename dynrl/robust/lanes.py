@@ -56,11 +56,6 @@ class MujocoLanes:
         self.env = MujocoVectorEnv(task, num_envs, None, AutoresetMode.SAME_STEP, num_threads)
         world = world_of(task)
         self._columns = Columns(uset.params)
-        if self._columns.attr:
-            name = uset.names[self._columns.attr[0]]
-            raise ValueError(
-                f"{name!r} is a plain attribute; a MuJoCo task has model fields, such as body:torso.mass."
-            )
         self._map = parameter_map(uset, world, num_threads)
         self._elements = [force_element(world, uset.params[i]) for i in self._columns.force]
 

@@ -27,7 +27,7 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
 
     Args:
         env: the environment, wrapped or not (`gymnasium.make("Hopper-v5")`).
-        uset: the parameters; bound to the environment if it is not yet.
+        uset: the parameters; nominal values are this environment's, whatever the set was bound to before.
         sticky: whether psi stays over resets; otherwise a reset without options brings the nominal values back.
         clip: whether psi outside the set is moved inside, with `info["psi_clipped"]`, rather than refused.
         partial: whether a dict of parameters may leave some out, which are then nominal.
@@ -56,7 +56,7 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
             )
         RecordConstructorArgs.__init__(self, uset=uset, sticky=sticky, clip=clip, partial=partial)
         gymnasium.Wrapper.__init__(self, env)
-        self.uset = uset if uset.is_bound else uset.bind(env)
+        self.uset = uset.bind(env)
         self.sticky, self.clip, self.partial = sticky, clip, partial
         self.before_reset: Callable[[], None] | None = None
         self._applier: Applier = applier_of(env.unwrapped, self.uset)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import itertools
 import json
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from dynrl.robust.parameter import Param
 
 if TYPE_CHECKING:
-    import gymnasium
-
     from dynrl.robust.effect import Effect
 
 METHODS = ("uniform", "sobol", "lhs")
@@ -67,6 +66,8 @@ class UncertaintySet:
         self.high = _read_only([param.high for param in self.params])
         self._log = np.array([param.scale == "log" for param in self.params])
         self._whole = np.array([param.dtype is int for param in self.params])
+        known = [param.known_nominal for param in self.params]
+        self._nominal = np.array([np.nan if value is None else value for value in known])
 
     @property
     def dim(self) -> int:
@@ -81,25 +82,26 @@ class UncertaintySet:
     @property
     def is_bound(self) -> bool:
         """Whether every nominal value is known."""
-        return all(param.known_nominal is not None for param in self.params)
+        return not np.isnan(self._nominal).any()
 
     @property
     def nominal(self) -> np.ndarray:
-        """The reference parameters `[d]`, read from the model that the set was bound to.
+        """The reference parameters `[d]`: those that the `Param`s give, and otherwise the model's that the set was
+        bound to.
 
         Raises:
             ValueError: some are not known yet; names `bind`.
         """
-        unknown = [param.target for param in self.params if param.known_nominal is None]
-        if unknown:
+        unknown = np.flatnonzero(np.isnan(self._nominal))
+        if len(unknown):
             raise ValueError(
-                f"the nominal value of {unknown[0]!r} is in the model: use uset.bind(env or model), or "
+                f"the nominal value of {self.names[unknown[0]]!r} is in the model: use uset.bind(env or model), or "
                 "Param(nominal=...)."
             )
-        return np.array([param.known_nominal for param in self.params])
+        return self._nominal.copy()
 
-    def bind(self, env_or_model: Any) -> UncertaintySet:
-        """The same set with the nominal values of a model.
+    def bind(self, env_or_model: Any) -> Self:
+        """The same set with the nominal values of a model, read anew where they are not given.
 
         Args:
             env_or_model: a `mujoco.MjModel`, a `MujocoTask`, a `FunctionalEnv`, a Gymnasium env or vector env, or its
@@ -109,23 +111,20 @@ class UncertaintySet:
             ValueError: a target that it does not have.
 
         Warns:
-            UserWarning: a nominal value outside its bounds (true of some published sets).
+            UserWarning: a nominal value outside its bounds (true of some published sets), if it was not known before.
         """
         from dynrl.robust.binding import nominal_values
 
-        values = nominal_values(self, env_or_model)
-        params = [
-            dataclasses.replace(param, nominal=float(value))
-            for param, value in zip(self.params, values, strict=True)
-        ]
-        for param in params:
-            if not param.low <= values[params.index(param)] <= param.high:
-                warnings.warn(
-                    f"parameter {param.target!r}: the nominal value {param.nominal:.6g} is outside "
-                    f"[{param.low:g}, {param.high:g}]; report the nominal run separately.",
-                    stacklevel=2,
-                )
-        return self._with_params(params)
+        bound = copy.copy(self)
+        bound._nominal = nominal_values(self, env_or_model)
+        news = ~np.isclose(bound._nominal, self._nominal, rtol=1e-9)
+        for i in np.flatnonzero(news & ((bound._nominal < self.low) | (bound._nominal > self.high))):
+            warnings.warn(
+                f"parameter {self.names[i]!r}: the nominal value {bound._nominal[i]:.6g} is outside "
+                f"[{self.low[i]:g}, {self.high[i]:g}]; report the nominal run separately.",
+                stacklevel=2,
+            )
+        return bound
 
     def to_unit(self, psi: np.ndarray) -> np.ndarray:
         """Map psi to the unit cube, shape kept; fixed dimensions to 0.5, nominal values outside the box to outside the
@@ -206,7 +205,10 @@ class UncertaintySet:
         for name in names:
             if name not in self.names:
                 raise ValueError(f"no parameter is called {name!r}; the set has {list(self.names)}.")
-        return self._with_params([self.params[self.names.index(name)] for name in names])
+        columns = [self.names.index(name) for name in names]
+        chosen = self._with_params([self.params[i] for i in columns])
+        chosen._nominal = self._nominal[columns]
+        return chosen
 
     def check_effect(self, env: Any, **settings: Any) -> list[Effect]:
         """Which parameters change nothing, see `dynrl.robust.effect.check_effect`."""
@@ -220,6 +222,7 @@ class UncertaintySet:
         model's, and the name are not part of it."""
         definition = self.to_dict()
         definition.pop("name")
+        definition.pop("nominal")
         for param in definition["params"]:
             param.pop("nominal")
         text = json.dumps(definition, sort_keys=True, separators=(",", ":"))
@@ -233,6 +236,7 @@ class UncertaintySet:
             "inertia": self.inertia,
             "grid_endpoint": self.grid_endpoint,
             "params": [param.to_dict() for param in self.params],
+            "nominal": [None if np.isnan(value) else value for value in self._nominal.tolist()],
             **self._own_values(),
         }
 
@@ -338,15 +342,15 @@ class FiniteSet(UncertaintySet):
         box = super().subset(names)
         columns = [self.names.index(name) for name in names]
         points = np.unique(self.points[:, columns], axis=0)
-        return FiniteSet(points, box.params, self.inertia, self.grid_endpoint, self.name)
+        chosen = FiniteSet(points, box.params, self.inertia, self.grid_endpoint, self.name)
+        chosen._nominal = box._nominal
+        return chosen
 
     def _own_values(self) -> dict[str, Any]:
         return {"points": self.points.tolist()}
 
     def _with_params(self, params: Sequence[Param]) -> UncertaintySet:
-        if len(params) != self.dim:
-            return super()._with_params(params)
-        return FiniteSet(self.points, params, self.inertia, self.grid_endpoint, self.name)
+        return UncertaintySet(params, self.inertia, self.grid_endpoint, self.name)
 
 
 class Ellipsoid(UncertaintySet):
@@ -439,6 +443,7 @@ class RateLimited(UncertaintySet):
         if not 0 < rate <= 1:
             raise ValueError(f"rate is {rate}, expected a fraction of the range in (0, 1].")
         super().__init__(uset.params, uset.inertia, uset.grid_endpoint, uset.name)
+        self._nominal = uset._nominal
         self.rate = float(rate)
 
     def step(self, psi: np.ndarray, direction: np.ndarray) -> np.ndarray:
@@ -460,13 +465,19 @@ def set_from_dict(definition: dict[str, Any]) -> UncertaintySet:
         ValueError: a key is missing, or the kind is unknown.
     """
     kinds = ("UncertaintySet", "FiniteSet", "Ellipsoid", "RateLimited")
-    needed = {"kind", "params", "inertia", "grid_endpoint", "name"}
+    needed = {"kind", "params", "nominal", "inertia", "grid_endpoint", "name"}
     missing = sorted(needed - set(definition))
     if missing:
         raise ValueError(f"the definition of an uncertainty set lacks {missing[0]!r}.")
     kind = definition["kind"]
     if kind not in kinds:
         raise ValueError(f"kind is {kind!r}, expected one of {list(kinds)}.")
+    chosen = _unbound(kind, definition)
+    chosen._nominal = np.array([np.nan if value is None else value for value in definition["nominal"]])
+    return chosen
+
+
+def _unbound(kind: str, definition: dict[str, Any]) -> UncertaintySet:
     params = [Param.from_dict(param) for param in definition["params"]]
     rest = (definition["inertia"], definition["grid_endpoint"], definition["name"])
     if kind == "FiniteSet":
@@ -514,8 +525,3 @@ def _read_only(values: Any) -> np.ndarray:
     array = np.array(values, float)
     array.flags.writeable = False
     return array
-
-
-def bound_set(uset: UncertaintySet, env_or_model: gymnasium.Env | Any) -> UncertaintySet:
-    """The set itself if its nominal values are known, else bound to the environment."""
-    return uset if uset.is_bound else uset.bind(env_or_model)

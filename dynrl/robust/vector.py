@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -151,7 +152,7 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
         from dynrl.errors import FileFormatError
         from dynrl.runs.checkpoint import array_to_generator
 
-        shape = np.shape(arrays.get("psi"))
+        shape = arrays["psi"].shape if "psi" in arrays else None
         if shape != self._psi.shape:
             raise FileFormatError(f"psi was saved with shape {shape}, expected {self._psi.shape}.")
         self._set(np.array(arrays["psi"]), np.arange(self.num_envs))
@@ -233,7 +234,7 @@ def make_robust_vec(
         env: id of an environment (`"dynrl/Hopper-v0"`, `"Pendulum-v1"`), a `MujocoTask`, a `FunctionalEnv`, or a
             function that makes a Gymnasium env. MuJoCo tasks run on the C engine and functional worlds compiled;
             third-party environments in a Python loop.
-        uset: the parameters; bound to the environment if it is not yet.
+        uset: the parameters; nominal values are this environment's, whatever the set was bound to before.
         num_envs: N.
         sampler: `(rng, k) -> psi [k, d]` for lanes that reset; `"uniform"`, `"sobol"` or `"lhs"` for the set's own;
             None keeps psi (nominal at first).
@@ -245,7 +246,7 @@ def make_robust_vec(
         TypeError: an environment of another kind.
     """
     world, make_env = _world(env, env_kwargs)
-    bound = uset if uset.is_bound else uset.bind(world if make_env is None else make_env())
+    bound = uset.bind(world if make_env is None else make_env())
     chosen = _sampler(sampler, bound)
     return RobustVectorEnv(_lanes(world, make_env, bound, num_envs, num_threads), bound, chosen)
 
@@ -290,9 +291,12 @@ def _sampler(sampler: Sampler | str | None, uset: UncertaintySet) -> Sampler | N
 
         if sampler not in METHODS:
             raise ValueError(f"sampler is {sampler!r}, expected one of {list(METHODS)}, a function, or None.")
-        method = sampler
-        return lambda rng, k: uset.sample(rng, k, method)
+        return partial(_draw, uset, sampler)
     return sampler
+
+
+def _draw(uset: UncertaintySet, method: str, rng: np.random.Generator, k: int) -> np.ndarray:
+    return uset.sample(rng, k, method)
 
 
 def check_inside(uset: UncertaintySet, psi: np.ndarray) -> None:
@@ -310,8 +314,9 @@ def check_inside(uset: UncertaintySet, psi: np.ndarray) -> None:
             f"{uset.names[column]!r} is {rows[row, column]} (row {row}), outside "
             f"[{uset.low[column]:g}, {uset.high[column]:g}]; uset.clip(psi) moves it inside."
         )
-    inside = uset.contains(rows)
-    if not (inside | nominal.any(-1)).all():
+    # Whole numbers, and sets that are no boxes; nominal components outside the bounds stand at the bound here.
+    inside = uset.contains(np.where(nominal, np.clip(rows, uset.low, uset.high), rows)) | nominal.all(-1)
+    if not inside.all():
         row = int(np.flatnonzero(~inside)[0])
         raise ValueError(
             f"psi {rows[row]} (row {row}) is not in the {type(uset).__name__}; uset.clip(psi) moves it inside."

@@ -191,7 +191,9 @@ def test_hash_is_the_definition_in_every_process() -> None:
 
 def test_wrong_definitions_are_named() -> None:
     with pytest.raises(ValueError, match="lacks 'params'"):
-        set_from_dict({"kind": "UncertaintySet", "name": "", "inertia": "scale", "grid_endpoint": True})
+        set_from_dict(
+            {"kind": "UncertaintySet", "name": "", "nominal": [], "inertia": "scale", "grid_endpoint": True}
+        )
     with pytest.raises(ValueError, match="kind is 'Box'"):
         set_from_dict({**box().to_dict(), "kind": "Box"})
     with pytest.raises(ValueError, match="no 'lo'"):

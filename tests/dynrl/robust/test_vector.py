@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dynrl.registry import make_world
-from dynrl.robust import Param, RobustEnv, UncertaintySet, make_robust_vec
+from dynrl.robust import Ellipsoid, FiniteSet, Param, RobustEnv, UncertaintySet, make_robust_vec
 
 MASSES = UncertaintySet([Param("body:pole.mass", 1.0, 31.0), Param("body:cart.mass", 1.0, 11.0)])
 PENDULUM = UncertaintySet([Param("attr:m", 0.5, 1.5), Param("attr:l", 0.7, 1.3)])
@@ -199,3 +199,27 @@ def test_lanes_on_mjx_are_those_on_the_engine() -> None:
     engine.lanes_env.set_state(np.array(physics.qpos), np.array(physics.qvel))
     for action in actions(engine.single_action_space, 8, 3):
         np.testing.assert_allclose(compiled.step(action)[0], engine.step(action)[0], atol=1e-6)
+
+
+def test_nominal_values_are_those_of_the_environment_at_hand() -> None:
+    uset = UncertaintySet([Param("body:torso.mass", 0.1, 20.0)])
+    ant, hopper = uset.bind("dynrl/Ant-v0"), uset.bind("dynrl/Hopper-v0")
+    assert ant.nominal == pytest.approx(0.3272, abs=1e-4) and hopper.nominal == pytest.approx(
+        3.6652, abs=1e-4
+    )
+    assert make_robust_vec("dynrl/Hopper-v0", ant, 1).nominal == hopper.nominal
+    given = UncertaintySet([Param("body:torso.mass", 0.1, 20.0, nominal=5.0)])
+    assert make_robust_vec("dynrl/Hopper-v0", given, 1).nominal == 5.0
+
+
+def test_members_of_an_ellipsoid_and_of_a_finite_set() -> None:
+    params = [Param("attr:m", 0.5, 1.5), Param("attr:l", 0.7, 1.3)]
+    round_set = make_robust_vec("dynrl/Pendulum-v0", Ellipsoid(params), 1)
+    round_set.set_psi([1.5, 1.0])
+    with pytest.raises(ValueError, match="is not in the Ellipsoid"):
+        round_set.set_psi([1.5, 1.3])
+    points = make_robust_vec("dynrl/Pendulum-v0", FiniteSet([[0.5, 0.7], [1.5, 1.3]], params), 1)
+    points.set_psi([1.5, 1.3])
+    points.set_psi([1.0, 1.0])  # nominal
+    with pytest.raises(ValueError, match="is not in the FiniteSet"):
+        points.set_psi([0.5, 1.3])
