@@ -158,5 +158,3 @@ def _aim(camera: mujoco.MjvCamera, task: MujocoTask) -> None:
             camera.lookat[:] = value
         else:
             setattr(camera, name, value)
-    if "trackbodyid" in task.camera:
-        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
