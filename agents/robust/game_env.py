@@ -77,7 +77,7 @@ class GameVectorEnv(gymnasium.vector.VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Any = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         still = np.zeros((self.num_envs, self.action_size))
         self._last = np.array(observation)
         self._omega = in_half_ranges(self.uset, self.env.psi)  # type: ignore[attr-defined]

@@ -64,7 +64,7 @@ def initial_learner(config: SACConfig, sizes: tuple[int, int], dim: int, key: An
 
 
 def soft_values(
-    actor: GaussianActor, critic: TwinCritic, temperature: Any, batch: Transitions, omega: Any, key: Any
+    actor: GaussianActor, critic: TwinCritic, temperature: Any, batch: Any, omega: Any, key: Any
 ) -> tuple[Any, Any]:
     """`J_k = mean [min(Q1, Q2)(s, a, ω_k) - α log π(a|s)]` for `omega [K, d]`, `[K]`; and mean `log π`, `[]`."""
     action, log_density = actor.sample(batch.observation, key)
@@ -76,9 +76,7 @@ def soft_values(
     return jax.vmap(value)(omega), log_density.mean()
 
 
-def update(
-    config: M2SACConfig, state: M2SACState, batch: Transitions, key: Any, rate: Any
-) -> tuple[M2SACState, Any]:
+def update(config: M2SACConfig, state: M2SACState, batch: Any, key: Any, rate: Any) -> tuple[M2SACState, Any]:
     """One update on transitions `[B, ...]` whose extra column is ω; returns the state and the critics' loss."""
     sac, learner, candidates = config.sac, state.learner, state.candidates
     temperature = jnp.exp(learner.log_temperature)

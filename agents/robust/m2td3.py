@@ -182,7 +182,7 @@ def train_against_candidates(
     callback: Callback | None,
 ) -> TrainResult:
     """The loop of M2TD3 and its kin: acts, stores ω with every step, learns, and keeps the sampler up to date."""
-    config = sampler.config
+    config, (observation_size, action_size) = sampler.config, sizes_of(env)
     recorder = Recorder(config.record_every, "training", callback, sampler.learned)
 
     def after_step(collection: Collection, metrics: Mapping[str, float]) -> bool:
@@ -193,7 +193,9 @@ def train_against_candidates(
     collection = run_off_policy(
         env,
         player,
-        Replay(min(config.capacity, budget + config.num_envs), *sizes_of(env), sampler.uset.dim),
+        Replay(
+            min(config.capacity, budget + config.num_envs), observation_size, action_size, sampler.uset.dim
+        ),
         steps=budget,
         random_steps=sampler.random_steps,
         batch_size=batch_size,

@@ -122,7 +122,8 @@ def adversary_view(seats: Seats, batch: Transitions, next_action: Any) -> Transi
         next_action: what the agent would do next, `[B, a]`; used where the adversary sees actions.
     """
     columns = np.array(seats.adversary)
-    observation, following = batch.observation[..., columns], batch.next_observation[..., columns]
+    observation: Any = batch.observation[..., columns]
+    following: Any = batch.next_observation[..., columns]
     if seats.sees_action:
         observation = jnp.concatenate([observation, batch.action[..., : seats.action_size]], axis=-1)
         following = jnp.concatenate([following, next_action], axis=-1)
@@ -306,7 +307,7 @@ def play(
             new = players.learning not in replays
             if new:
                 capacity = min(config.capacity, budget + env.num_envs)
-                widths = env.single_observation_space.shape[0], space.shape[0]  # type: ignore[index]
+                widths = env.single_observation_space.shape[0], space.shape[0]
                 replays[players.learning] = Replay(capacity, *widths)
             collection = run_off_policy(
                 env,

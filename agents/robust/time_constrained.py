@@ -175,7 +175,7 @@ def scheduled_returns(
     )
     env = make_vec(episodes, None)
     try:
-        env.set_psi(begin)  # type: ignore[attr-defined]
+        env.set_psi(begin)
         observation, _ = env.reset(seed=seed)
         carry, returns, alive = policy.initial_carry(episodes), np.zeros(episodes), np.ones(episodes, bool)
         before = begin
@@ -184,7 +184,7 @@ def scheduled_returns(
             if sees_parameters:
                 seen = np.concatenate([observation, in_half_ranges(uset, before)], axis=1)
             action, carry = policy.act(np.asarray(seen, np.float32), carry)
-            env.set_psi(psi)  # type: ignore[attr-defined]
+            env.set_psi(psi)
             observation, reward, terminated, truncated, _ = env.step(np.asarray(action))
             returns += np.where(alive, reward, 0.0)
             alive &= ~(terminated | truncated)
