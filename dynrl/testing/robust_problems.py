@@ -23,14 +23,14 @@ _SIZES = [
     (5, 2, 2),
     (6, 2, 2),
 ]
-"""(states, actions, candidates) for which there are at most 4096 kernels, and 8000 policies with rows for their pairs."""
+"""(states, actions, candidates) for which there are at most 4096 kernels."""
 
 
 def random_finite_problem(seed: int) -> RobustMDP:
     """A problem with a list of candidate rows for each pair, at most 6 states.
 
-    Among them: rewards that depend on the successor, terminal states, states that nothing leads to, equal candidates, masked
-    candidates, no discounting to speak of and γ = 0.
+    Among them: rewards that depend on the successor, terminal states, states that nothing leads to, masked candidates,
+    γ = 0 and γ = 0.99, distributions over first states.
     """
     rng = np.random.default_rng(seed)
     states, actions, candidates = _SIZES[seed % len(_SIZES)]

@@ -57,8 +57,8 @@ class IWOCSResult:
     Attributes:
         policy: the candidate with the best worst case, the earliest of those that tie, `[S, A]`.
         status: `"certified"`: `gap` is at most the tolerance. `"estimated"`: the stopping rule held within three
-            standard errors of simulated returns. `"stalled"`: the search brings nothing new and the gap is open, as it may
-            have to be for a set that is not rectangular. `"max_iter"`, `"budget"`: out of rounds or evaluations.
+            standard errors of simulated returns. `"stalled"`: the search brings nothing new and the gap is open, as it
+            may have to be for a set that is not rectangular. `"max_iter"`, `"budget"`: out of rounds or evaluations.
         lower: what `policy` achieves against every model.
         upper: `min_j J*` over the models solved: no policy, randomised or with memory, can guarantee more against a
             kernel that is picked once.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dynrl.robust.tabular import (
-    SAL1,
     SAKL,
+    SAL1,
     SL1,
     RobustMDP,
     SAChi2,

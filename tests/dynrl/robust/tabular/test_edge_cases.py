@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dynrl.robust.tabular import (
-    SAL1,
     SAKL,
+    SAL1,
     SL1,
     RobustMDP,
     SAContamination,
@@ -46,7 +46,7 @@ def broken(place, row):
         (lambda: SAInterval(UNIFORM, UNIFORM * 0.5), "0 <= lower <= upper"),
         (lambda: SAWasserstein(UNIFORM, np.ones((3, 3)), 0.1), "0 on the diagonal"),
         (lambda: SAFinite(UNIFORM[:, :, None], np.zeros((3, 2, 1), bool)), r"\(0, 0\) without a candidate"),
-        (lambda: StaticFinite(np.stack([UNIFORM, broken((1, 1), [1, 1, 0])])), r"kernel 1: the row of \(s, a\) = \(1, 1\)"),
+        (lambda: StaticFinite([UNIFORM, broken((1, 1), [1, 1, 0])]), r"kernel 1: the row of \(s, a\) = \(1, 1\)"),
         (lambda: StaticParametric(lambda psi: UNIFORM, np.empty((0, 1))), "at least one point"),
     ],
 )  # fmt: skip

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize_scalar
 
 from dynrl.robust.tabular import (
-    SAL1,
     SAKL,
+    SAL1,
     SAChi2,
     SAContamination,
     SAFinite,

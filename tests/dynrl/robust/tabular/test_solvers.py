@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dynrl.robust.tabular import (
-    SAL1,
     SAKL,
+    SAL1,
     SL1,
     RobustMDP,
     SAChi2,
@@ -75,7 +75,7 @@ def test_they_agree_on_two_hundred_problems():
 @pytest.mark.parametrize("name", BALLS)
 @pytest.mark.parametrize("successor", [False, True])
 def test_solution_is_a_saddle_point_within_the_set(name, successor):
-    """V is what the policy gets at worst (no kernel is worse) and what the kernel allows at best (no policy is better)."""
+    """V is what the policy gets at worst (no kernel is worse) and what the kernel allows at best."""
     mdp = problem(name, 0.4, gamma=0.5 if name == "s-rectangular l1" else 0.9, successor=successor)
     solution = robust_policy_iteration(mdp)
     assert mdp.ambiguity.contains(solution.worst_kernel, 1e-8).all()
@@ -115,8 +115,8 @@ def test_no_random_member_is_worse_for_the_policy(name):
 def test_s_rectangular_policies_have_to_be_randomised():
     """Two actions, one budget: nature spends it all on the action that is played, so both are played.
 
-    Both actions go to a state of value 0 and to one of value 1 with probability 1/2. A budget of 1 ruins one action; shared
-    by both, each keeps 1/4. Deterministic play is worth 0.
+    Both actions go to a state of value 0 and to one of value 1 with probability 1/2. A budget of 1 ruins one action;
+    shared by both, each keeps 1/4. Deterministic play is worth 0.
     """
     nominal = np.zeros((3, 2, 3))
     nominal[0] = [0, 0.5, 0.5]
