@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from dynrl.robust.sets import UncertaintySet
+    from dynrl.robust.vector import RobustVectorEnv
 
 LEVELS = 9
 
@@ -22,7 +23,7 @@ class Effect:
         name: the parameter.
         values: `[LEVELS]`, from low to high, the nominal value among them where it is inside.
         changes: `[LEVELS]`, the largest difference of an observation from that at the next higher value; the last is 0.
-        dead: intervals `(from, to)` over which nothing at all changes.
+        dead: intervals `(from, to)` over which nothing at all changes, their ends to a hundredth of a level.
     """
 
     name: str
@@ -63,14 +64,8 @@ def check_effect(
     from dynrl.robust.vector import make_robust_vec
 
     lanes = make_robust_vec(_several(env), UncertaintySet(uset.params, uset.inertia), LEVELS * episodes)
-    bound = lanes.uset
-    effects = []
-    for i in bound.free:
-        values = _values(bound, i)
-        psi = np.repeat(bound.nominal[None], LEVELS * episodes, axis=0)
-        psi[:, i] = np.repeat(values, episodes)
-        observed = _trajectories(lanes, psi, steps, episodes, seed)
-        effects.append(_effect(bound.names[i], values, observed))
+    probe = _Probe(lanes, steps, episodes, seed)
+    effects = [probe.effect(int(i)) for i in lanes.uset.free]
     lanes.close()
     if warn:
         for effect in effects:
@@ -113,30 +108,65 @@ def _values(uset: UncertaintySet, i: int) -> np.ndarray:
     return np.sort(values)
 
 
-def _trajectories(lanes: Any, psi: np.ndarray, steps: int, episodes: int, seed: int) -> np.ndarray:
-    """Observations `[LEVELS, episodes * steps * n]`, of which lanes with the same start differ by psi only."""
-    rng = np.random.default_rng(seed)
-    starts = [seed + k for k in range(episodes)] * LEVELS
-    observation, _ = lanes.reset(seed=starts, options={"psi": psi})
-    rows = [observation]
-    space = lanes.single_action_space
-    for _ in range(steps):
-        space.seed(int(rng.integers(2**31)))
-        actions = np.stack([space.sample() for _ in range(episodes)] * LEVELS)
-        observation, *_ = lanes.step(actions)
-        rows.append(observation)
-    stacked = np.stack(rows).reshape(steps + 1, LEVELS, episodes, -1)
-    return np.moveaxis(stacked, 1, 0).reshape(LEVELS, -1)
+class _Probe:
+    """Plays trajectories that differ by one parameter only.
+
+    Args:
+        lanes: `LEVELS * episodes` of them.
+        steps, episodes, seed: see `check_effect`.
+    """
+
+    def __init__(self, lanes: RobustVectorEnv, steps: int, episodes: int, seed: int):
+        self.lanes, self.steps, self.episodes, self.seed = lanes, steps, episodes, seed
+
+    def effect(self, i: int) -> Effect:
+        """What parameter `i` does over its interval."""
+        values = _values(self.lanes.uset, i)
+        observed = self.trajectories(i, values)
+        changes = np.append(np.abs(np.diff(observed, axis=0)).max(-1), 0.0)
+        dead = []
+        for first, last in _runs(changes[:-1] == 0):
+            begin, end = float(values[first]), float(values[last + 1])
+            if first > 0:
+                begin = self.edge(i, begin, float(values[first - 1]))
+            if last + 2 < LEVELS:
+                end = self.edge(i, end, float(values[last + 2]))
+            if begin < end:
+                dead.append((begin, end))
+        return Effect(self.lanes.uset.names[i], values, changes, tuple(dead))
+
+    def edge(self, i: int, dead: float, live: float) -> float:
+        """The last value on the way from `dead` to `live` that changes nothing yet, to a part in `LEVELS**2`."""
+        for _ in range(2):
+            values = np.linspace(dead, live, LEVELS)
+            observed = self.trajectories(i, values)
+            equal = (observed == observed[0]).all(-1)
+            last = int(np.argmin(equal)) - 1 if not equal.all() else LEVELS - 1
+            if last == LEVELS - 1:
+                return float(values[-1])
+            dead, live = float(values[last]), float(values[last + 1])
+        return dead
+
+    def trajectories(self, i: int, values: np.ndarray) -> np.ndarray:
+        """Observations `[LEVELS, episodes * steps * n]` at `LEVELS` values of parameter `i`, the others nominal."""
+        lanes, episodes = self.lanes, self.episodes
+        psi = np.repeat(lanes.nominal[None], LEVELS * episodes, axis=0)
+        psi[:, i] = np.repeat(values, episodes)
+        observation, _ = lanes.reset(
+            seed=[self.seed + k for k in range(episodes)] * LEVELS, options={"psi": psi}
+        )
+        rng, space = np.random.default_rng(self.seed), lanes.single_action_space
+        rows = [observation]
+        for _ in range(self.steps):
+            space.seed(int(rng.integers(2**31)))
+            observation, *_ = lanes.step(np.stack([space.sample() for _ in range(episodes)] * LEVELS))
+            rows.append(observation)
+        stacked = np.stack(rows).reshape(self.steps + 1, LEVELS, episodes, -1)
+        return np.moveaxis(stacked, 1, 0).reshape(LEVELS, -1)
 
 
-def _effect(name: str, values: np.ndarray, observed: np.ndarray) -> Effect:
-    changes = np.append(np.abs(np.diff(observed, axis=0)).max(-1), 0.0)
-    dead: list[tuple[float, float]] = []
-    for k in range(len(values) - 1):
-        if changes[k] > 0 or values[k] == values[k + 1]:
-            continue
-        if dead and dead[-1][1] == values[k]:
-            dead[-1] = (dead[-1][0], float(values[k + 1]))
-        else:
-            dead.append((float(values[k]), float(values[k + 1])))
-    return Effect(name, values, changes, tuple(dead))
+def _runs(chosen: np.ndarray) -> list[tuple[int, int]]:
+    """First and last index of every run of True."""
+    padded = np.concatenate([[False], chosen, [False]])
+    turns = np.flatnonzero(padded[1:] != padded[:-1])
+    return [(int(begin), int(end) - 1) for begin, end in zip(turns[::2], turns[1::2], strict=True)]
