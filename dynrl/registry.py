@@ -166,7 +166,11 @@ EXPERIMENTS: dict[str, Entry] = _table(
         "treatments trained on metamodels, judged on the agents",
     ),
     Entry("learn", "dynrl.runs.learn:LearnExperiment", "one agent on one environment, several seeds"),
-    Entry("on_device", "dynrl.runs.on_device:OnDeviceExperiment", "PPO and world in one program, many seeds at once"),
+    Entry(
+        "on_device",
+        "dynrl.runs.on_device:OnDeviceExperiment",
+        "PPO and world in one program, many seeds at once",
+    ),
 )
 BENCHMARKS: dict[str, Entry] = _table(
     Entry("core", "dynrl.bench.core:figures", "faces, start-up time and crash safety"),
@@ -180,6 +184,11 @@ BENCHMARKS: dict[str, Entry] = _table(
         "medical",
         "dynrl.agents.digital_twins.bench:figures",
         "agent-based models against their definitions and Mesa, controllers and twins against their bars",
+    ),
+    Entry(
+        "physics",
+        "dynrl.bench.physics:figures",
+        "MuJoCo robots against Gymnasium and EnvPool, parameters, MJX, training",
     ),
     Entry("deploy", "dynrl.robots.bench:figures", "control loop, safety, wire and recordings of deployments"),
 )
@@ -335,7 +344,9 @@ def make_vector_env(
         from dynrl.physics.batch_env import MujocoVectorEnv
 
         if array_backend != "numpy":
-            raise ValueError(f"array_backend is {array_backend!r}; backend 'batch' has 'numpy' only, 'mjx' has both.")
+            raise ValueError(
+                f"array_backend is {array_backend!r}; backend 'batch' has 'numpy' only, 'mjx' has both."
+            )
         return MujocoVectorEnv(world, num_envs, params, mode, num_threads, render_mode)
     if num_threads:
         raise ValueError("num_threads belongs to the backend 'batch' of MuJoCo tasks.")

@@ -111,6 +111,11 @@ class MujocoEnv(gymnasium.Env):
         """
         self._episodes.simulations.set_forces(_checked_forces(self.task, [forces], 1))
 
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the simulation stands: position `[nq]` and velocity `[nv]`, copied."""
+        now = self._episodes.simulations.now
+        return now.qpos[0].copy(), now.qvel[0].copy()
+
     def set_state(self, qpos: Any, qvel: Any) -> np.ndarray:
         """Move to a position `[nq]` and velocity `[nv]` in the running episode; returns the observation there.
 
@@ -299,6 +304,11 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         chosen = _checked_ids(ids, self.num_envs)
         count = self.num_envs if chosen is None else len(chosen)
         self._episodes.simulations.set_forces(_checked_forces(self.task, forces, count), chosen)
+
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the simulations stand: positions `[N, nq]` and velocities `[N, nv]`, copied."""
+        now = self._episodes.simulations.now
+        return now.qpos.copy(), now.qvel.copy()
 
     def set_state(self, qpos: Any, qvel: Any, ids: Any = None) -> np.ndarray:
         """Move simulations to positions `[k, nq]` and velocities `[k, nv]` in their running episodes.

@@ -99,9 +99,9 @@ def test_every_simulation_runs_on_its_own_model():
     datas = [mujoco.MjData(model) for model in models]
     env = MujocoVectorEnv(task, 3, num_threads=2)
     env.reset(seed=1)
-    start = env._episodes.simulations.live
+    qpos, qvel = env.state()
     for i, (model, data) in enumerate(zip(models, datas, strict=True)):
-        data.qpos[:], data.qvel[:] = start.qpos[i], start.qvel[i]
+        data.qpos[:], data.qvel[:] = qpos[i], qvel[i]
         mujoco.mj_forward(model, data)
     for step, played in enumerate(actions(env, 24)):
         if step in (0, 12):

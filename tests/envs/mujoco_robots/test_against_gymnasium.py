@@ -57,9 +57,8 @@ def test_observations_rewards_and_ends_are_those_of_gymnasium(name, changed):
 
 def same_start(ours, theirs, seed):
     observation, info = ours.reset(seed=seed)
-    state = ours._episodes.simulations.live
     mujoco.mj_resetData(theirs.model, theirs.data)
-    theirs.set_state(state.qpos[0], state.qvel[0])
+    theirs.set_state(*ours.state())
     np.testing.assert_array_equal(observation, theirs._get_obs())
     for key, value in theirs._get_reset_info().items():
         np.testing.assert_allclose(info[key], value, rtol=1e-12)
@@ -74,8 +73,7 @@ def test_starts_are_drawn_from_gymnasiums_distribution(name):
     world = make_world(f"dynrl/{name}-v0")
     ours = MujocoVectorEnv(world, count, num_threads=1)
     ours.reset(seed=0)
-    start = ours._episodes.simulations.live
-    mine = np.concatenate((start.qpos, start.qvel), -1)
+    mine = np.concatenate(ours.state(), -1)
     theirs = gymnasium.make(f"{name}-v5").unwrapped
     theirs.reset(seed=0)
     rows = []
