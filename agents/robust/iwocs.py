@@ -14,7 +14,7 @@ import numpy as np
 from dynrl.agents.robust.candidate import Expert
 from dynrl.agents.robust.domain_randomisation import train_sac
 from dynrl.agents.robust.iwocs_config import IWOCSConfig
-from dynrl.agents.robust.iwocs_memory import Memory, Stages, blank_validity
+from dynrl.agents.robust.iwocs_memory import Memory, blank_validity
 from dynrl.agents.robust.metered import Found, MeteredEvaluator, StepsSpent, search_worst
 from dynrl.agents.robust.specialist import Specialist, SpecialistState, initial_state, with_networks
 from dynrl.agents.robust.training import (
@@ -22,6 +22,7 @@ from dynrl.agents.robust.training import (
     Collection,
     MakeVec,
     Progress,
+    Stages,
     TrainResult,
     run_off_policy,
     sizes_of,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,24 +11,13 @@ import numpy as np
 from dynrl.agents.robust.candidate import CandidatePolicy, Expert
 from dynrl.agents.robust.iwocs_config import IWOCSConfig
 from dynrl.agents.robust.specialist import initial_state
+from dynrl.agents.robust.training import Stages
 from dynrl.agents.robust.validity import GaussianValidity, PredictorValidity, ValidityModel
 from dynrl.learning.networks import ActorPolicy, GaussianActor
 from dynrl.learning.replay import Replay
 from dynrl.runs.checkpoint import flatten_tree, unflatten_tree
 
-__all__ = ["Memory", "Stages", "blank_validity"]
-
-
-class Stages(Protocol):
-    """Where a learner leaves what it knows after each stage."""
-
-    def load(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]] | None:
-        """What was saved last, None at the beginning."""
-        ...
-
-    def save(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Replaces what was saved."""
-        ...
+__all__ = ["Memory", "blank_validity"]
 
 
 @dataclass

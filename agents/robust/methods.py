@@ -28,6 +28,11 @@ METHODS: dict[str, Entry] = dict(
             "action_robust", "action_robust:ActionRobust", "TD3 against an adversary's share in its actions"
         ),
         _method("time_constrained", "time_constrained:TimeConstrained", "TD3 against parameters that drift"),
+        _method(
+            "policy_search",
+            "policy_search:WorstCasePolicySearch",
+            "evolves a linear policy against a growing set of worst models",
+        ),
         _method("iwocs", "iwocs:DeepIWOCS", "specialists of incrementally searched worst cases"),
     )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -20,6 +20,8 @@ __all__ = [
     "Progress",
     "RobustLearner",
     "Sampler",
+    "StagedLearner",
+    "Stages",
     "TrainResult",
     "final_observations",
     "run_off_policy",
@@ -94,6 +96,29 @@ class RobustLearner(Protocol):
             seed: of everything random; the same seed gives the same bytes.
             callback: told now and then how far it is; an exception raised there ends the training.
         """
+        ...
+
+
+class Stages(Protocol):
+    """Where a learner leaves what it knows after each stage."""
+
+    def load(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]] | None:
+        """What was saved last, None at the beginning."""
+        ...
+
+    def save(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Replaces what was saved: named arrays, and JSON values with `env_steps` by purpose among them."""
+        ...
+
+
+@runtime_checkable
+class StagedLearner(RobustLearner, Protocol):
+    """A method that can go on from its last stage."""
+
+    def train_in_stages(
+        self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None, stages: Stages
+    ) -> TrainResult:
+        """As `train`, on from what `stages` holds; the bytes are those of a training that never stopped."""
         ...
 
 

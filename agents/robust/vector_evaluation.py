@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,12 +13,64 @@ import numpy as np
 from dynrl.agents.robust.training import MakeVec
 from dynrl.robust.evaluation.returns import Returns, checked_request
 
-__all__ = ["VectorEvaluator"]
+__all__ = ["Played", "VectorEvaluator", "play"]
 
 
 @eqx.filter_jit
 def _act(policy: Any, observation: Any, carry: Any) -> Any:
     return policy.act(observation, carry)
+
+
+class Played(NamedTuple):
+    """One episode per lane, each column `[N]`; as in `Returns`."""
+
+    returns: np.ndarray
+    discounted: np.ndarray
+    lengths: np.ndarray
+    terminated: np.ndarray
+    diverged: np.ndarray
+
+
+def play(
+    env: Any,
+    act: Callable[[np.ndarray], np.ndarray],
+    psi: np.ndarray,
+    seeds: np.ndarray,
+    alive: np.ndarray,
+    discount: float = 1.0,
+    most_steps: int | None = None,
+) -> Played:
+    """One episode in every lane of a robust vector environment.
+
+    Args:
+        env: made by `make_vec(N, None)`.
+        act: observations `[N, o]` to actions `[N, a]`; an action that is not finite ends its episode as diverged.
+        psi, seeds: `[N, d]` and `[N]`.
+        alive: `[N]`, lanes to play; the others are stepped along and not counted.
+        discount: of the discounted returns.
+        most_steps: cuts longer episodes; None plays them to the end.
+    """
+    lanes, low, high = env.num_envs, env.single_action_space.low, env.single_action_space.high
+    env.set_psi(psi)
+    observation, _ = env.reset(seed=[int(seed) for seed in seeds])
+    returns, discounted, lengths = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes, np.int64)
+    ended, blown = np.zeros(lanes, bool), np.zeros(lanes, bool)
+    weight = 1.0
+    while alive.any() and (most_steps is None or lengths.max() < most_steps):
+        action = act(observation)
+        finite = np.isfinite(action).all(axis=-1)
+        blown |= alive & ~finite
+        alive = alive & finite
+        action = np.clip(np.where(finite[:, None], action, 0.0), low, high).astype(np.float32)
+        observation, reward, terminated, truncated, info = env.step(action)
+        returns += np.where(alive, reward, 0.0)
+        discounted += np.where(alive, weight * reward, 0.0)
+        lengths += alive
+        weight *= discount
+        blown |= alive & np.asarray(info.get("diverged", np.zeros(lanes, bool)), bool)
+        ended |= alive & terminated
+        alive = alive & ~(terminated | truncated)
+    return Played(returns, discounted, lengths, ended | blown, blown)
 
 
 class VectorEvaluator:
@@ -88,29 +140,13 @@ class VectorEvaluator:
             self._env = None
 
     def _block(self, policy: Any, psi: np.ndarray, seeds: np.ndarray, count: int) -> tuple[np.ndarray, ...]:
-        env, lanes = self._env, self._lanes
-        env.set_psi(psi)
-        observation, _ = env.reset(seed=[int(seed) for seed in seeds])
-        carry = jax.tree.map(jnp.asarray, policy.initial_carry(lanes))
-        alive = np.arange(lanes) < count
-        returns, discounted, lengths = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes, np.int64)
-        ended, blown = np.zeros(lanes, bool), np.zeros(lanes, bool)
-        weight = 1.0
-        while alive.any():
+        carry = jax.tree.map(jnp.asarray, policy.initial_carry(self._lanes))
+
+        def act(observation: np.ndarray) -> np.ndarray:
+            nonlocal carry
             action, carry = _act(policy, np.asarray(observation, np.float32), carry)
-            action = np.asarray(action)
-            broken = alive & ~np.isfinite(action).all(axis=-1)
-            blown |= broken
-            alive = alive & ~broken
-            low, high = env.single_action_space.low, env.single_action_space.high
-            action = np.clip(np.where(np.isfinite(action), action, 0.0), low, high)
-            observation, reward, terminated, truncated, info = env.step(action)
-            returns += np.where(alive, reward, 0.0)
-            discounted += np.where(alive, weight * reward, 0.0)
-            lengths += alive
-            weight *= self._discount
-            blown |= alive & np.asarray(info.get("diverged", np.zeros(lanes, bool)), bool)
-            ended |= alive & terminated
-            alive = alive & ~(terminated | truncated)
-        returns += self._failure_return * blown
-        return returns, discounted, lengths, ended | blown, blown
+            return np.asarray(action)
+
+        played = play(self._env, act, psi, seeds, np.arange(self._lanes) < count, self._discount)
+        returns = played.returns + self._failure_return * played.diverged
+        return returns, played.discounted, played.lengths, played.terminated, played.diverged
