@@ -167,6 +167,11 @@ EXPERIMENTS: dict[str, Entry] = _table(
     ),
     Entry("learn", "dynrl.runs.learn:LearnExperiment", "one agent on one environment, several seeds"),
     Entry(
+        "robust",
+        "dynrl.agents.robust.experiment:RobustExperiment",
+        "robust methods compared by their worst case on an uncertainty set",
+    ),
+    Entry(
         "on_device",
         "dynrl.runs.on_device:OnDeviceExperiment",
         "PPO and world in one program, many seeds at once",
