@@ -45,6 +45,10 @@ class ParamsOf:
         self._names = [uset.params[i].parsed.pattern for i in columns.attr]
 
     def __call__(self, psi: np.ndarray) -> Any:
+        if psi.shape[1:] != (self.uset.dim,):
+            raise ValueError(
+                f"psi has shape {psi.shape}, expected [N, {self.uset.dim}]: {list(self.uset.names)}."
+            )
         if self._map is not None:
             from dynrl.physics.mjx_env import MjxEnv
 
