@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mujoco.batch import Batch
 
 _CHUNK = 4096
+_WORTH_THREADS = 64  # below that, starting threads takes longer than the work
 # Where cameras and lights that track a body stand: pictures only, and not part of a model on MJX.
 _PICTURES = ("cam_", "light_")
 
@@ -67,7 +68,8 @@ def derive(
     for begin in range(0, count, _CHUNK):
         rows = slice(begin, min(begin + _CHUNK, count))
         chunk = {name: values[rows] for name, values in written.items()}
-        batch = _batch(snapshot, chunk, rows.stop - begin, num_threads)
+        few = rows.stop - begin < _WORTH_THREADS
+        batch = _batch(snapshot, chunk, rows.stop - begin, 1 if few else num_threads)
         for name, values in out.items():
             expanded = batch.expanded(name)
             values[rows] = snapshot[name] if expanded is None else expanded
