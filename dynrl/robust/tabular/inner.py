@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynrl.robust.tabular.rows import gather, point_mass, scatter
+from dynrl.robust.tabular.rows import gather, point_mass, running_sum, scatter
 
 
 def finite_rows(xp: Any, candidates: Any, mask: Any, targets: Any) -> Any:
@@ -28,7 +28,7 @@ def l1_rows(xp: Any, nominal: Any, budget: Any, targets: Any) -> Any:
     order = xp.argsort(targets, axis=-1, stable=True)[..., ::-1]
     ordered = gather(xp, nominal, order)
     moved = xp.minimum(budget / 2, 1 - ordered[..., -1])[..., None]
-    before = xp.cumsum(ordered, axis=-1) - ordered
+    before = running_sum(xp, ordered) - ordered
     taken = xp.clip(moved - before, 0.0, ordered)
     lowest = xp.arange(ordered.shape[-1]) == ordered.shape[-1] - 1
     taken = xp.where(lowest, 0.0, taken)
@@ -40,7 +40,7 @@ def interval_rows(xp: Any, lower: Any, upper: Any, targets: Any) -> Any:
     order = xp.argsort(targets, axis=-1, stable=True)
     low, room = gather(xp, lower, order), gather(xp, upper - lower, order)
     slack = 1 - low.sum(axis=-1, keepdims=True)
-    given = xp.clip(slack - (xp.cumsum(room, axis=-1) - room), 0.0, room)
+    given = xp.clip(slack - (running_sum(xp, room) - room), 0.0, room)
     return scatter(xp, low + given, order)
 
 
@@ -94,7 +94,7 @@ def chi2_rows(xp: Any, nominal: Any, radius: Any, targets: Any) -> Any:
     depth, lowest_mass, bottom = _depth(xp, nominal, targets)
     order = xp.argsort(xp.where(nominal > 0, depth, 2.0), axis=-1, stable=True)
     mass, x = gather(xp, xp.broadcast_to(nominal, depth.shape), order), gather(xp, depth, order)
-    total, first, second = (xp.cumsum(mass * x**power, axis=-1) for power in (0, 1, 2))
+    total, first, second = (running_sum(xp, mass * x**power) for power in (0, 1, 2))
     mean = first / xp.maximum(total, 1e-300)
     spread = xp.maximum(second / xp.maximum(total, 1e-300) - mean**2, 0.0)
     surplus = (1 + radius)[..., None] * total - 1
