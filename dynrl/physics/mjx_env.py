@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from dynrl.physics.task import MujocoTask
 # mjMAXVAL: MuJoCo calls a simulation unstable when a position, velocity or acceleration is beyond it.
 _UNSTABLE = 1e10
 _IN_IMPL = ("cinert", "cfrc_ext", "ten_velocity")
-_NEEDS_ACTUATION = {"qfrc_actuator", "actuator_force"}
+_NEEDS_ACTUATION = {"qfrc_actuator", "actuator_force", "ten_velocity"}
 _NEEDS_ALL = {"qfrc_constraint", "sensordata"}
 
 
@@ -64,6 +65,8 @@ class MjxEnv(FunctionalEnv):
         ValueError: the model uses something that MJX lacks, or no such solver; names the task.
         ImportError: MJX is not installed.
     """
+
+    engine: ClassVar[str] = "jax"
 
     task: MujocoTask
     x64: bool = False  # type: ignore[misc]
@@ -116,7 +119,7 @@ class MjxEnv(FunctionalEnv):
         normal = jax.random.normal(jax.random.fold_in(rng, 1), (self.task.num_normal,), dtype)
         qpos, qvel = self.task.initial(uniform, normal)
         data = self._start.replace(qpos=jnp.asarray(qpos, dtype), qvel=jnp.asarray(qvel, dtype))
-        data = _derived_at_start(replaced(self._model, params), data, set(self.task.data_fields))
+        data = self._at_start(replaced(self._model, params), data)
         physics = self._seen(data)
         if physics.cfrc_ext is not None:  # as Gymnasium's, whose reset does not compute it
             physics = physics._replace(cfrc_ext=jnp.zeros_like(physics.cfrc_ext))
@@ -142,7 +145,7 @@ class MjxEnv(FunctionalEnv):
 
         data, _ = jax.lax.scan(substep, data, None, self.task.frame_skip)
         if "cfrc_ext" in self.task.data_fields:
-            data = mjx.rne_postconstraint(model, data)
+            data = self._with_external_forces(model, data)
         moved = MjxState(self._seen(data), data.qacc_warmstart, jnp.zeros((), bool))
         numbers = jnp.concatenate([data.qpos, data.qvel, data.qacc])
         stable = jnp.all(jnp.abs(numbers) < _UNSTABLE)  # False where one is NaN
@@ -170,12 +173,21 @@ class MjxEnv(FunctionalEnv):
     @cached_property
     def _model(self) -> Any:
         with jax.enable_x64(self.x64):
-            return put_model(self.task.model, type(self.task).__name__, self.solver)
+            model = put_model(self.task.model, type(self.task).__name__, self.solver, self.engine)
+        return self._prepared(model)
+
+    def _prepared(self, model: Any) -> Any:
+        """The engine's model with what this task asks of it."""
+        return model
 
     @cached_property
     def _start(self) -> Any:
         with jax.enable_x64(self.x64), jax.ensure_compile_time_eval():
-            return import_mjx().make_data(self._model)
+            return import_mjx().make_data(self._model, impl=self.engine, **self._capacity())
+
+    def _capacity(self) -> dict[str, int | None]:
+        """How much room the engine's data must have: MJX's own counts for itself."""
+        return {}
 
     def _nominal(self, name: str) -> np.ndarray:
         return read_field(self.task.model, name)
@@ -184,9 +196,26 @@ class MjxEnv(FunctionalEnv):
         wanted = {name: _field(data, name) for name in self.task.data_fields}
         return PhysicsState(data.time, data.qpos, data.qvel, data.act, data.ctrl, **wanted)
 
+    def _with_external_forces(self, model: Any, data: Any) -> Any:
+        return import_mjx().rne_postconstraint(model, data)
+
+    def _at_start(self, model: Any, data: Any) -> Any:
+        """What `mj_forward` computes, as far as it is needed: its solver takes as long to compile as a step."""
+        mjx, names = import_mjx(), set(self.task.data_fields)
+        if not names:
+            return data
+        if names & _NEEDS_ALL:
+            return mjx.forward(model, data)
+        stages: Sequence[Any] = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.com_vel)
+        if names & _NEEDS_ACTUATION:
+            stages = (*stages[:3], mjx.transmission, mjx.fwd_velocity, mjx.fwd_actuation)
+        for stage in stages:
+            data = stage(model, data)
+        return data
+
     def __getstate__(self) -> dict[str, Any]:
         # Device arrays stay here; they are made again from the settings.
-        return {"task": self.task, "x64": self.x64, "solver": self.solver}
+        return {field.name: vars(self)[field.name] for field in dataclasses.fields(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -195,25 +224,3 @@ class MjxEnv(FunctionalEnv):
 
 def _field(data: Any, name: str) -> Any:
     return vars(data._impl)[name] if name in _IN_IMPL else vars(data)[name]
-
-
-def _derived_at_start(model: Any, data: Any, names: set[str]) -> Any:
-    """What `mj_forward` computes, as far as it is needed: its solver takes as long to compile as a step."""
-    mjx = import_mjx()
-    if not names:
-        return data
-    if names & _NEEDS_ALL:
-        return mjx.forward(model, data)
-    stages: Sequence[Any] = (mjx.kinematics, mjx.com_pos, mjx.tendon, mjx.com_vel)
-    if names & _NEEDS_ACTUATION or "ten_velocity" in names:
-        stages = (
-            mjx.kinematics,
-            mjx.com_pos,
-            mjx.tendon,
-            mjx.transmission,
-            mjx.fwd_velocity,
-            mjx.fwd_actuation,
-        )
-    for stage in stages:
-        data = stage(model, data)
-    return data

@@ -67,13 +67,14 @@ def import_mjx() -> Any:
     return mjx
 
 
-def put_model(model: mujoco.MjModel, name: str, solver: str | None) -> Any:
+def put_model(model: mujoco.MjModel, name: str, solver: str | None, engine: str) -> Any:
     """Return the `mjx.Model` of a model, in the precision that JAX is set to.
 
     Args:
         model: stays as it is.
         name: of the task, for errors.
         solver: `"newton"` or `"cg"` in place of the model's own; None for that.
+        engine: `"jax"` or `"warp"`.
 
     Raises:
         ValueError: MJX lacks something that the model uses.
@@ -90,7 +91,7 @@ def put_model(model: mujoco.MjModel, name: str, solver: str | None) -> Any:
     try:
         # Inside a caller's trace the arrays would be traced, and remembered.
         with jax.ensure_compile_time_eval():
-            return mjx.put_model(model, impl="jax")
+            return mjx.put_model(model, impl=engine)
     except NotImplementedError as error:
         advice = "use the backend `batch`"
         if "mjSOL" in str(error):
@@ -109,7 +110,10 @@ def variable_fields(model: mujoco.MjModel, on_mjx: Any) -> dict[str, np.ndarray]
     ]
     left_out = [*_POLYNOMIAL, *(name for name in _WHERE_POSITIVE if not (read_field(model, name) > 0).all())]
     names = [name for name in names if name not in left_out]
-    options = _OPTIONS + (_FLUID if on_mjx.opt._impl.has_fluid_params else ())
+    options = _OPTIONS + (
+        _FLUID if (read_field(model, "opt.density") + read_field(model, "opt.viscosity")) > 0 else ()
+    )
+    options = tuple(name for name in options if name[4:] in vars(on_mjx.opt))
     fields = {name: read_field(model, name) for name in (*names, *options)}
     return {name: np.array(value) for name, value in fields.items() if value.dtype.kind == "f" and value.size}
 

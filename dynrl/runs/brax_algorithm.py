@@ -149,6 +149,7 @@ class BraxModel:
             FileFormatError: damaged file, another algorithm, other shapes.
         """
         import jax
+        import jax.numpy as jnp
         from brax.training.acme import running_statistics, specs
 
         arrays, meta = read_arrays(path)
@@ -158,6 +159,7 @@ class BraxModel:
             specs.Array((self.env.observation_size,), np.dtype("float32"))
         )
         template = (moments, self._networks().policy_network.init(jax.random.key(0)))
+        template = jax.tree.map(jnp.asarray, template)  # one of the moments' settings is a Python number
         self._use(unflatten_tree(template, arrays, "policy"))
 
     def _networks(self) -> Any:

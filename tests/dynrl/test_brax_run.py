@@ -47,8 +47,8 @@ def test_wrong_settings_are_refused_before_the_run_exists(settings, message):
 
 @pytest.mark.slow
 def test_ppo_holds_the_inverted_pendulum_on_mjx_and_on_c(tmp_path):
-    """Trained on MJX, judged on the C engine: at least 180 of 200 steps on average over 10 episodes (chance: about 11)."""
-    env = {"id": "dynrl/InvertedPendulum-v0", "kwargs": {"horizon": 200}}
+    """Trained on MJX, judged on the C engine: at least 90 of 100 steps on average over 10 episodes (chance: about 11)."""
+    env = {"id": "dynrl/InvertedPendulum-v0", "kwargs": {"horizon": 100}}
     settings = {
         "experiment": "learn",
         "env": env,
@@ -56,15 +56,15 @@ def test_ppo_holds_the_inverted_pendulum_on_mjx_and_on_c(tmp_path):
         "num_envs": 64,
     }
     name, experiment = make_experiment(
-        ConfigInput({**settings, "total_timesteps": 41_000, "log_every": 41_000}, "test")
+        ConfigInput({**settings, "total_timesteps": 31_000, "log_every": 31_000}, "test")
     )
     run = Run.create(tmp_path / "run", name, to_mapping(experiment.config))
     experiment.train(run)
     run.finish()
     run.close()
     returns = run.metrics()["episode_return"]
-    assert returns[0] < 60 and returns[-1] > 180
-    assert experiment.evaluate(run, episodes=10, seed=0)["mean return"] > 180
+    assert returns[0] < 60 and returns[-1] > 90
+    assert experiment.evaluate(run, episodes=10, seed=0)["mean return"] > 90
 
 
 @pytest.mark.slow
