@@ -44,11 +44,10 @@ class Simulations:
         self._batch = Batch(task.model, num, min(threads, num), persistent=forces)
         # A few episodes begin in nearly every step. One thread does that sooner than a pool wakes up.
         self._starter = Batch(task.model, num, 1)
-        for name in task.data_fields:
-            self._starter.bind(name)  # a field that is bound later is zero until the next call
-        bound = {
-            name: self._batch.bind(name) for name in (*CORE_FIELDS, *task.data_fields) if name != "cfrc_ext"
-        }
+        # Bound before the first call: a field that is bound later is zero until the next one.
+        names = [*CORE_FIELDS, *(name for name in task.data_fields if name != "cfrc_ext")]
+        self._started = {name: self._starter.bind(name) for name in names}
+        bound = {name: self._batch.bind(name) for name in names}
         self._forces = ExternalForces(self._batch) if forces else None
         self.live = PhysicsState(**bound, cfrc_ext=self._forces.values if self._forces else None)
         self._rows = self._batch.state.copy()
@@ -61,33 +60,35 @@ class Simulations:
 
     def begin(self, ids: np.ndarray | None, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Put simulations at the start of an episode, at rest in everything but `qpos [k, nq]` and `qvel [k, nv]`."""
-        where = slice(None) if ids is None else ids
-        engine = self._batch if ids is None else self._starter
+        if ids is None:
+            self._place(self._batch, self.live._asdict(), slice(None), qpos, qvel)
+        else:
+            self._place(self._starter, self._started, ids, qpos, qvel)
+            self._batch.state[ids] = self._rows[ids]
+
+    def _place(
+        self, engine: Batch, fields: Mapping[str, np.ndarray], where: Any, qpos: np.ndarray, qvel: np.ndarray
+    ) -> None:
         engine.state[where] = self._rest
-        engine.bind("qpos")[where] = qpos
-        engine.bind("qvel")[where] = qvel
-        engine.forward(ids)
-        if ids is not None:
-            self._batch.state[ids] = self._starter.state[ids]
+        fields["qpos"][where] = qpos
+        fields["qvel"][where] = qvel
+        engine.forward(None if isinstance(where, slice) else where)
         self._rows[where] = engine.state[where]
         for name, value in self._derived.items():
             # As Gymnasium's: mj_forward does not compute external forces, and a reset clears them.
-            value[where] = 0.0 if name == "cfrc_ext" else engine.bind(name)[where]
+            value[where] = 0.0 if name == "cfrc_ext" else fields[name][where]
 
     def advance(self, controls: np.ndarray, ids: np.ndarray | None = None) -> np.ndarray | None:
         """Play controls `[N, nu]` for `frame_skip` substeps.
 
         Args:
-            controls: of all simulations; only those of `ids` are read.
-            ids: which are stepped, `[k]`; None for all.
+            controls: of all simulations.
+            ids: which are stepped, `[k]`; None for all. The others must `begin` before they go on.
 
         Returns:
             which diverged, `[N]` bool, or None if none did.
         """
-        if ids is None:
-            self.live.ctrl[:] = controls
-        else:
-            self.live.ctrl[ids] = controls[ids]
+        self.live.ctrl[:] = controls
         diverged = None
         try:
             self._batch.step(ids, nstep=self.task.frame_skip)

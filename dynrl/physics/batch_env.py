@@ -406,15 +406,17 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         if self.before_autoreset is not None:
             self.before_autoreset(ids)
         observation[ids], begun = self._episodes.begin(ids)
-        result = {} if len(ids) == self.num_envs else _masked(info, ~fresh)
+        result: dict[str, Any] = {}
+        if len(ids) < self.num_envs:
+            for value in info.values():
+                value[ids] = 0
+            result = _masked(info, ~fresh)
         for name, value in begun.items():
-            if name not in result:
+            if name in result:
+                result[f"_{name}"] = np.ones(self.num_envs, bool)
+            else:
                 result[name] = np.zeros((self.num_envs, *value.shape[1:]), value.dtype)
-                result[f"_{name}"] = np.zeros(self.num_envs, bool)
-            result[f"_{name}"][ids] = True
-        for name in info.keys() & result.keys():
-            result[name][ids] = 0
-        for name, value in begun.items():
+                result[f"_{name}"] = fresh.copy()
             result[name][ids] = value
         return result
 
@@ -499,10 +501,8 @@ def _checked_forces(task: MujocoTask, forces: Any, count: int) -> np.ndarray:
 
 
 def _masked(info: Mapping[str, np.ndarray], mask: np.ndarray) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in info.items():
-        result[name], result[f"_{name}"] = value, mask.copy()
-    return result
+    # One mask for all: a copy for each key is a tenth of a step of few environments.
+    return {key: each for name, value in info.items() for key, each in ((name, value), (f"_{name}", mask))}
 
 
 def _first(info: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -78,7 +78,12 @@ class Episodes:
         return observation, _arrays(self.task.reset_info(state), len(observation))
 
     def advance(self, actions: np.ndarray, ids: np.ndarray | None = None) -> Step:
-        """Play checked actions `[N, nu]`; where `ids [k]` leaves an episode out, its row means nothing."""
+        """Play checked actions `[N, nu]`.
+
+        Args:
+            actions: of all episodes.
+            ids: which are played, `[k]`; None for all. The rows of the others mean nothing, and they must `begin` next.
+        """
         task, simulations = self.task, self.simulations
         diverged = simulations.advance(actions, ids)
         after = simulations.live
@@ -101,10 +106,7 @@ class Episodes:
                 value[diverged] = 0
             info["diverged"] = diverged
         simulations.keep(None if diverged is None else ~diverged)
-        if ids is None:
-            self.elapsed += 1
-        else:
-            self.elapsed[ids] += 1
+        self.elapsed += 1
         truncated = np.zeros(self.num, bool)
         if task.horizon is not None:
             np.greater_equal(self.elapsed, task.horizon, out=truncated)
