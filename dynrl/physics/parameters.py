@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class ParameterMap:
         inertia: what a new body mass does. `"scale"`: the body's inertia scales with it and everything derived
             follows, so that the result is the recompiled model. `"keep"`: the mass alone, as published benchmark
             numbers were computed.
-        spec: the `MjSpec` that the model was compiled from; needed for geom sizes.
+        spec: makes the `MjSpec` that the model was compiled from (`task.spec`); needed for geom sizes.
         num_threads: threads that derive constants; 0 for all processors. Results do not depend on it.
 
     Attributes:
@@ -47,7 +47,7 @@ class ParameterMap:
         model: mujoco.MjModel,
         params: Sequence[Param],
         inertia: str = "scale",
-        spec: mujoco.MjSpec | None = None,
+        spec: Callable[[], mujoco.MjSpec] | None = None,
         num_threads: int = 0,
     ):
         if inertia not in INERTIA_RULES:
@@ -110,13 +110,13 @@ class ParameterMap:
         keeps = target.attribute.field == "body_mass" and self.inertia == "keep"
         return "none" if keeps else target.attribute.recompute
 
-    def _make_recompiler(self, spec: mujoco.MjSpec | None) -> Recompiler | None:
+    def _make_recompiler(self, spec: Callable[[], mujoco.MjSpec] | None) -> Recompiler | None:
         if not self._sizes:
             return None
         if spec is None:
             raise ValueError(
-                f"{self.names[self._sizes[0]]!r} needs the model compiled again; pass `spec`, the mujoco.MjSpec it "
-                "came from."
+                f"{self.names[self._sizes[0]]!r} needs the model compiled again; pass `spec`, a function that "
+                "makes the mujoco.MjSpec it came from."
             )
         return Recompiler(self.snapshot, spec, [self.targets[i] for i in self._sizes])
 

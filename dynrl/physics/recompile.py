@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,16 +22,17 @@ class Recompiler:
 
     Args:
         snapshot: the nominal model.
-        spec: the spec that it was compiled from; copied.
+        make_spec: makes the spec that it was compiled from; called again in a copy of this object.
         targets: the parameters, all of them geom sizes.
 
     Raises:
         ValueError: the spec compiles to another model, or a size follows from `fromto`.
     """
 
-    def __init__(self, snapshot: Snapshot, spec: mujoco.MjSpec, targets: list[Resolved]):
+    def __init__(self, snapshot: Snapshot, make_spec: Callable[[], mujoco.MjSpec], targets: list[Resolved]):
         self.snapshot, self.targets = snapshot, targets
-        self._spec = _absolute_masses(spec, snapshot)
+        self._make_spec = make_spec
+        self._spec = _absolute_masses(make_spec(), snapshot)
         self._cache: OrderedDict[bytes, dict[str, np.ndarray]] = OrderedDict()
         nominal = self._spec.copy().compile()
         if nominal.nbody != snapshot.model.nbody or not np.allclose(
@@ -48,6 +50,14 @@ class Recompiler:
         """Compile `[N, number of targets]` values; field -> `[N, *field shape]`."""
         rows = [self._row(value) for value in values]
         return {name: np.stack([row[name] for row in rows]) for name in self.field_names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # MuJoCo's specs can be neither copied nor stored by Python.
+        return {name: value for name, value in vars(self).items() if name != "_spec"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._spec = _absolute_masses(self._make_spec(), self.snapshot)
 
     def _row(self, value: np.ndarray) -> dict[str, np.ndarray]:
         key = value.tobytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -109,7 +110,8 @@ def _world_of_env(env: Any) -> World:
     model = model_of(env)
     if model is None:
         return World(env=env)
-    return World(model=model, spec=lambda: _spec_from_file(env), env=env)
+    path = getattr(env, "fullpath", None)
+    return World(model=model, spec=None if path is None else partial(_spec_from_file, path), env=env)
 
 
 def _world_of_functional(func_env: FunctionalEnv) -> World:
@@ -136,14 +138,9 @@ def model_of(env: gymnasium.Env) -> mujoco.MjModel | None:
     return model if isinstance(model, mujoco.MjModel) else None
 
 
-def _spec_from_file(env: Any) -> mujoco.MjSpec:
+def _spec_from_file(path: str) -> mujoco.MjSpec:
     import mujoco
 
-    path = getattr(env, "fullpath", None)
-    if path is None:
-        raise ValueError(
-            f"{type(env).__name__} does not say which file its model came from, so it cannot be compiled again."
-        )
     return mujoco.MjSpec.from_file(path)
 
 
@@ -167,9 +164,7 @@ def parameter_map(uset: UncertaintySet, world: World, num_threads: int = 0) -> P
             "'option.timestep' would change how long a control step is, from which a task computes its velocities; "
             "build the task on another model instead."
         )
-    needs_spec = any(param.kind == "geom" and param.parsed.attribute == "size" for param in chosen)
-    spec = world.spec() if needs_spec and world.spec is not None else None
-    return ParameterMap(world.model, chosen, uset.inertia, spec, num_threads)
+    return ParameterMap(world.model, chosen, uset.inertia, world.spec, num_threads)
 
 
 def nominal_values(uset: UncertaintySet, thing: Any) -> np.ndarray:

@@ -109,7 +109,7 @@ def test_mass_alone_is_another_model(hopper: tuple) -> None:
 )
 def test_nominal_parameters_are_the_model_bit_for_bit(ball: tuple, params: list[Param]) -> None:
     spec, model = ball
-    fields = ParameterMap(model, params, spec=spec)
+    fields = ParameterMap(model, params, spec=spec.copy)
     for name, values in fields.fields(fields.nominal).items():
         np.testing.assert_array_equal(values, read_field(model, name), err_msg=name)
 
@@ -181,7 +181,7 @@ def test_friction_sets_explicit_pairs_too() -> None:
 
 def test_size_is_compiled_again_and_mass_follows_the_volume(ball: tuple) -> None:
     spec, model = ball
-    fields = ParameterMap(model, [Param("geom:skin.size[0]", 0.05, 0.2)], spec=spec)
+    fields = ParameterMap(model, [Param("geom:skin.size[0]", 0.05, 0.2)], spec=spec.copy)
     radii = np.array([[0.05], [0.1], [0.2]])
     found = fields.fields(radii)
     mass = 1000 * 4 / 3 * np.pi * radii[:, 0] ** 3
@@ -195,7 +195,7 @@ def test_size_is_compiled_again_and_mass_follows_the_volume(ball: tuple) -> None
 def test_mass_has_the_last_word_over_the_size(ball: tuple) -> None:
     spec, model = ball
     fields = ParameterMap(
-        model, [Param("geom:skin.size[0]", 0.05, 0.2), Param("body:ball.mass", 0.1, 50)], spec=spec
+        model, [Param("geom:skin.size[0]", 0.05, 0.2), Param("body:ball.mass", 0.1, 50)], spec=spec.copy
     )
     found = fields.fields(np.array([0.2, 7.0]))
     assert found["body_mass"][1] == 7.0
@@ -205,7 +205,9 @@ def test_mass_has_the_last_word_over_the_size(ball: tuple) -> None:
 
 def test_a_prescribed_total_mass_does_not_make_the_others_lighter() -> None:
     spec, model = compiled("half_cheetah.xml")
-    found = ParameterMap(model, [Param("geom:ffoot.size[0]", 0.02, 0.1)], spec=spec).fields(np.array([0.09]))
+    found = ParameterMap(model, [Param("geom:ffoot.size[0]", 0.02, 0.1)], spec=spec.copy).fields(
+        np.array([0.09])
+    )
     foot = model.body("ffoot").id
     others = np.delete(np.arange(model.nbody), foot)
     np.testing.assert_allclose(found["body_mass"][others], model.body_mass[others], rtol=1e-12)

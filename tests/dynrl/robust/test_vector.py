@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
+
 import gymnasium
 import numpy as np
 import pytest
@@ -223,3 +227,31 @@ def test_members_of_an_ellipsoid_and_of_a_finite_set() -> None:
     points.set_psi([1.0, 1.0])  # nominal
     with pytest.raises(ValueError, match="is not in the FiniteSet"):
         points.set_psi([0.5, 1.3])
+
+
+@pytest.mark.parametrize(
+    "how", [copy.deepcopy, lambda lanes: pickle.loads(pickle.dumps(lanes))], ids=["copy", "pickle"]
+)
+@pytest.mark.parametrize(
+    ("name", "uset"),
+    [
+        (
+            "dynrl/Hopper-v0",
+            UncertaintySet(
+                [Param("geom:foot_geom.size[0]", 0.03, 0.1), Param("geom:floor.friction[0]", 0.1, 3.0)]
+            ),
+        ),
+        ("dynrl/Pendulum-v0", PENDULUM),
+    ],
+)
+def test_copies_of_lanes_go_on_alike_and_apart(how: Callable, name: str, uset: UncertaintySet) -> None:
+    lanes = make_robust_vec(name, uset, 2, sampler="uniform")
+    lanes.reset(seed=0)
+    twin = how(lanes)
+    for action in actions(lanes.single_action_space, 40, 2):
+        ours, theirs = lanes.step(3 * action), twin.step(3 * action)
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[4]["psi"], theirs[4]["psi"])
+    before = lanes.psi
+    twin.set_psi(uset.corners()[0])
+    np.testing.assert_array_equal(lanes.psi, before)
