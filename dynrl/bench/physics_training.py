@@ -10,7 +10,7 @@ import numpy as np
 
 from dynrl.bench import Figure
 from dynrl.learning.on_device import PPO, initial_seeds, proceed_seeds
-from dynrl.registry import make_functional
+from dynrl.registry import make_functional, make_world
 
 CARTPOLE = (
     make_functional("dynrl/CartPole-v0"),
@@ -45,8 +45,16 @@ PENDULUM = (
 _LANES, _STEPS = 4096, 200
 
 
+def figures(quick: bool) -> Iterator[Figure]:
+    """All rows of this file; `quick` leaves out what takes long to compile or to train."""
+    yield from classic_control_figures(quick)
+    yield from training_figures(quick)
+    if not quick:
+        yield from mjx_figures()
+
+
 def trained_returns(env: Any, ppo: PPO, seeds: int, episodes: int) -> np.ndarray:
-    """Train `seeds` seeds as one program; returns of fresh episodes of the deterministic policies `[seeds, episodes]`."""
+    """Train `seeds` seeds as one program; returns `[seeds, episodes]` of fresh episodes of their deterministic policies."""
     import jax
 
     from dynrl.faces.rollout import rollout
@@ -119,8 +127,8 @@ def classic_control_figures(quick: bool) -> Iterator[Figure]:
         yield Figure(f"{name} in JAX, {_LANES} lanes, steps/s", f">= {bar:.0e}", f"{rate:.2e}", rate >= bar)
 
 
-def mjx_figures(quick: bool) -> Iterator[Figure]:
-    """1000 parameter vectors and one compilation; and their difference from the C engine, model by model."""
+def mjx_figures(models: int = 200) -> Iterator[Figure]:
+    """1000 parameter vectors and one compilation; and the difference of `models` of them from the C engine."""
     import jax
 
     env, params, count = _pendulums(1000)
@@ -135,9 +143,7 @@ def mjx_figures(quick: bool) -> Iterator[Figure]:
         inputs.append(action)
     programs = compiled._cache_size()
     yield Figure("MJX: programs compiled for 1000 parameter vectors", "1", str(programs), programs == 1)
-    worst = _difference_from_c(
-        env, params, np.concatenate(shown), np.concatenate(inputs), 20 if quick else 200, steps
-    )
+    worst = _difference_from_c(env, params, np.concatenate(shown), np.concatenate(inputs), models, steps)
     yield Figure(
         "MJX against per-model C MuJoCo, InvertedPendulum, 50 steps, x64",
         "<= 1e-6",
@@ -150,12 +156,10 @@ def _pendulums(count: int) -> tuple[Any, dict[str, np.ndarray], int]:
     """InvertedPendulum in float64 with `count` pairs of masses, and all that follows from them."""
     from dynrl.physics.mjx_env import MjxEnv
     from dynrl.physics.parameters import ParameterMap
-    from dynrl.registry import ENVS, Entry, load
     from dynrl.robust.parameter import Param
 
-    task = load(Entry("InvertedPendulum", "dynrl.envs.mujoco_robots:InvertedPendulum", ""))()
+    task = make_world("dynrl/InvertedPendulum-v0")
     env = MjxEnv(task, x64=True)
-    assert ENVS
     bounds = {"pole": (1.0, 31.0), "cart": (1.0, 11.0)}
     masses = ParameterMap(
         task.model, [Param(f"body:{name}.mass", *interval) for name, interval in bounds.items()]

@@ -183,11 +183,10 @@ class MjxEnv(FunctionalEnv):
     @cached_property
     def _start(self) -> Any:
         with jax.enable_x64(self.x64), jax.ensure_compile_time_eval():
-            return import_mjx().make_data(self._model, impl=self.engine, **self._capacity())
+            return self._make_data()
 
-    def _capacity(self) -> dict[str, int | None]:
-        """How much room the engine's data must have: MJX's own counts for itself."""
-        return {}
+    def _make_data(self) -> Any:
+        return import_mjx().make_data(self._model)
 
     def _nominal(self, name: str) -> np.ndarray:
         return read_field(self.task.model, name)

@@ -59,8 +59,9 @@ class WarpEnv(MjxEnv):
         warp.config.quiet = True  # it reports every kernel that it compiles
         super().__post_init__()
 
-    def _capacity(self) -> dict[str, int | None]:
-        return {"naconmax": self.max_contacts, "njmax": self.max_constraints}
+    def _make_data(self) -> Any:
+        room = {"naconmax": self.max_contacts, "njmax": self.max_constraints}
+        return import_mjx().make_data(self.task.model, impl="warp", **room)
 
     def _prepared(self, model: Any) -> Any:
         if "cfrc_ext" not in self.task.data_fields:

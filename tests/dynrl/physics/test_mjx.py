@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
 from dynrl.envs.mujoco_robots import InvertedPendulum
 from dynrl.faces.rollout import rollout
+from dynrl.physics.batch_env import MujocoVectorEnv
 from dynrl.physics.mjx_env import MjxEnv
 from dynrl.physics.snapshot import write_fields
 from dynrl.physics.state import PhysicsState
+from dynrl.registry import make_world
 from dynrl.testing.arms import FreeArm, RichArm
 
 STEPS, LANES = 50, 48
@@ -183,7 +186,7 @@ def test_inverted_pendulum_with_other_masses_is_c_per_model():
     """Specification 14.6: eight pairs of masses with what MuJoCo derives from them, 50 steps, 1e-6."""
     from dynrl.bench.physics_training import mjx_figures
 
-    figures = {figure.name: figure for figure in mjx_figures(quick=True)}
+    figures = {figure.name: figure for figure in mjx_figures(models=24)}
     assert [figure.passed for figure in figures.values()] == [True, True], figures
 
 
@@ -196,3 +199,35 @@ def test_a_simulation_that_diverges_ends_its_own_episode(free):
     assert shown.info["diverged"][1][shown.terminated[1]].all()
     assert np.isfinite(shown.next_observation).all() and np.isfinite(shown.reward).all()
     np.testing.assert_array_equal(shown.next_observation[0], calm.next_observation[0])
+
+
+@pytest.mark.slow
+def test_hopper_falls_as_it_does_in_c():
+    """With contacts only distributions agree: lengths and returns of 96 episodes of random actions on each engine.
+
+    Two-sample Kolmogorov-Smirnov, false alarm 1e-3 for each of the two, seeds fixed.
+    """
+    task = make_world("dynrl/Hopper-v0")
+    params = {name: value[None].repeat(96, 0) for name, value in MjxEnv(task).default_params.items()}
+    keys = jax.vmap(jax.random.key)(np.arange(96))
+    shown = rollout(MjxEnv(task), _random, keys, params=params, num_steps=60, collect=_reward_and_mask)
+    mjx_reward, mask = jax.device_get(shown)
+    env, rng = MujocoVectorEnv(task, 96, autoreset_mode="SameStep"), np.random.default_rng(0)
+    env.reset(seed=0)
+    alive, c_reward, c_length = np.ones(96, bool), np.zeros(96), np.zeros(96)
+    for _ in range(60):
+        _, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, (96, 3)).astype(np.float32))
+        c_reward += np.where(alive, reward, 0.0)
+        c_length += alive
+        alive &= ~(terminated | truncated)
+    assert ks_2samp(mask.sum(1), c_length).pvalue > 1e-3
+    assert ks_2samp(mjx_reward.sum(1), c_reward).pvalue > 1e-3
+    assert alive.mean() < 0.3
+
+
+def _random(state, observation, key):
+    return jax.random.uniform(key, (3,), jnp.float32, -1.0, 1.0), state
+
+
+def _reward_and_mask(transition):
+    return transition.reward, transition.mask
