@@ -138,7 +138,7 @@ def _speed() -> Figure:
     value, peer = _timed(lambda: _plain_sweeps(mdp.reward, nominal, sweeps))
     ours = np.zeros(STATES)
     for _ in range(sweeps):
-        ours = mdp.ambiguity.game_value(mdp.outcome(ours))
+        ours = mdp.rectangular.game_value(mdp.outcome(ours))
     same = float(np.abs(ours - value).max()) <= 1e-10
     return Figure(
         f"L1 robust value iteration, S={STATES}, A={ACTIONS}, gamma={DISCOUNT}, to {TOLERANCE:g}",

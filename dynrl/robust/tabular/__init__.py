@@ -20,7 +20,7 @@ from dynrl.robust.tabular.iwocs import Iteration, IWOCSResult, iwocs
 from dynrl.robust.tabular.mdp import RobustMDP, RobustSolution
 from dynrl.robust.tabular.ordinary import Optimum, optimal, policy_values
 from dynrl.robust.tabular.pictures import plot_grid_policy, plot_iwocs
-from dynrl.robust.tabular.polytopes import SAFinite, SAInterval, SAWasserstein
+from dynrl.robust.tabular.polytopes import SAFinite, SAInterval
 from dynrl.robust.tabular.rectangular import Game, Outcome, Rectangular, SARectangular
 from dynrl.robust.tabular.s_rectangular import SL1
 from dynrl.robust.tabular.simulation import MonteCarlo, simulate
@@ -31,6 +31,7 @@ from dynrl.robust.tabular.static import (
     smallest_optimum,
     solve_static,
 )
+from dynrl.robust.tabular.wasserstein import SAWasserstein
 from dynrl.robust.tabular.worst_kernel import Model
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Rectangular sets given by their members, by bounds, or by a price of transport."""
+"""Rectangular sets given by their members or by bounds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from dynrl.robust.tabular.rows import (
     TOLERANCE,
     checked_array,
     checked_kernel,
-    checked_radius,
     freeze,
     pair,
 )
 
-__all__ = ["SAFinite", "SAInterval", "SAWasserstein"]
+__all__ = ["SAFinite", "SAInterval"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +55,11 @@ class SAFinite(SARectangular):
     def nominal_kernel(self) -> np.ndarray:
         first = self.mask.argmax(axis=-1)[..., None, None]
         return np.take_along_axis(self.rows, first, axis=2)[:, :, 0]
+
+    def minimum(self, targets: np.ndarray) -> np.ndarray:
+        if targets.ndim > 1:
+            return super().minimum(targets)
+        return np.where(self.mask, self.rows @ targets, np.inf).min(axis=-1)
 
     def contains(self, kernel: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
         equal = np.abs(self.rows - kernel[:, :, None]).max(axis=-1) <= tolerance
@@ -107,75 +111,3 @@ class SAInterval(SARectangular):
     def contains(self, kernel: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
         within = (kernel >= self.lower - tolerance) & (kernel <= self.upper + tolerance)
         return within.all(axis=-1) & (np.abs(kernel.sum(axis=-1) - 1) <= TOLERANCE)
-
-
-@dataclass(frozen=True, eq=False)
-class SAWasserstein(SARectangular):
-    """Rows to which the nominal mass can be moved at an expected price of at most `radius`.
-
-    Attributes:
-        nominal: p0, `[S, A, S']`.
-        cost: d, price of moving mass from successor x to y, `[S', S']`; 0 on the diagonal, at least 0 elsewhere.
-        radius: ρ, `[S, A]` or one number, at least 0.
-
-    Raises:
-        ValueError: rows that are no probabilities, a cost or a radius that is wrong; names the place.
-    """
-
-    nominal: Any
-    cost: Any
-    radius: Any
-    inner = staticmethod(inner.wasserstein_rows)
-
-    def __post_init__(self) -> None:
-        nominal = checked_kernel(self.nominal, "nominal")
-        cost = checked_array(self.cost, "cost")
-        successors = nominal.shape[2]
-        if cost.shape != (successors, successors):
-            raise ValueError(f"cost has shape {cost.shape}, expected [{successors}, {successors}].")
-        if (cost < 0).any() or np.diagonal(cost).any():
-            raise ValueError(
-                "cost must be at least 0 everywhere and 0 on the diagonal: staying where one is is free."
-            )
-        radius = checked_radius(self.radius, nominal.shape[:2], "radius")
-        freeze(self, nominal=nominal, cost=cost, radius=radius, shape=nominal.shape)
-
-    @property
-    def per_pair(self) -> tuple[np.ndarray, ...]:
-        return self.nominal, self.radius
-
-    @property
-    def shared(self) -> tuple[np.ndarray, ...]:
-        return (self.cost,)
-
-    @property
-    def nominal_kernel(self) -> np.ndarray:
-        return self.nominal
-
-    def contains(self, kernel: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
-        """One transport problem (a linear program) for each pair."""
-        return np.array(
-            [
-                [
-                    transport_price(self.nominal[state, action], kernel[state, action], self.cost)
-                    <= self.radius[state, action] + tolerance
-                    for action in range(self.shape[1])
-                ]
-                for state in range(self.shape[0])
-            ]
-        )
-
-
-def transport_price(source: np.ndarray, target: np.ndarray, cost: np.ndarray) -> float:
-    """The cheapest expected price of turning the row `source [n]` into `target [n]`; infinite where there is no way."""
-    from scipy.optimize import linprog
-
-    n = len(source)
-    leaving, arriving = np.kron(np.eye(n), np.ones(n)), np.kron(np.ones(n), np.eye(n))
-    done = linprog(
-        cost.ravel(),
-        A_eq=np.vstack([leaving, arriving[:-1]]),
-        b_eq=np.concatenate([source, target[:-1]]),
-        method="highs",
-    )
-    return float(done.fun) if done.status == 0 else float("inf")

@@ -112,6 +112,14 @@ class SARectangular(Rectangular):
         """Data that all pairs share."""
         return ()
 
+    def worst_of(self, per_pair: tuple[np.ndarray, ...], targets: np.ndarray) -> np.ndarray:
+        """Minimising rows `[..., S']` for the pairs whose data are given, arrays `[..., *]` of the order of `per_pair`.
+
+        Args:
+            targets: `[S']`, or `[..., S']`.
+        """
+        return type(self).inner(np, *per_pair, *self.shared, targets)
+
     def minimise(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The smallest expectation of `targets` over the set, and a minimiser.
 
@@ -121,7 +129,7 @@ class SARectangular(Rectangular):
         Returns:
             Minima `[S, A]` and rows `[S, A, S']`; among equals, mass goes to the lowest index.
         """
-        rows = type(self).inner(np, *self.per_pair, *self.shared, targets)
+        rows = self.worst_of(self.per_pair, targets)
         return rows @ targets if targets.ndim == 1 else (rows * targets).sum(axis=-1), rows
 
     def minimum(self, targets: np.ndarray) -> np.ndarray:
@@ -144,7 +152,7 @@ class SARectangular(Rectangular):
             return super().response(policy, outcome)
         played = np.arange(len(policy)), policy.argmax(axis=1)
         targets = outcome.targets if outcome.reward.ndim == 2 else outcome.targets[played]
-        rows = type(self).inner(np, *(data[played] for data in self.per_pair), *self.shared, targets)
+        rows = self.worst_of(tuple(data[played] for data in self.per_pair), targets)
         reward = outcome.reward[played]
         return rows, reward if reward.ndim == 1 else (rows * reward).sum(axis=-1)
 

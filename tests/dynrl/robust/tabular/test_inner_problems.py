@@ -192,3 +192,15 @@ def test_budget_above_two_is_the_whole_simplex():
     ambiguity = SAL1(np.full((2, 1, 2), 0.5), 7.0)
     assert (ambiguity.budget == 2).all()
     assert (ambiguity.minimise(np.array([1.0, -1.0]))[0] == -1).all()
+
+
+def test_transport_along_a_line_of_equal_slopes_keeps_all_mass():
+    """Targets fall as fast as the price grows, up to rounding: every plan within the budget is worth the same."""
+    places = np.cumsum(np.full(40, 0.1))
+    cost = np.abs(np.subtract.outer(places, places))
+    rng = np.random.default_rng(0)
+    ambiguity = SAWasserstein(rng.dirichlet(np.ones(40), (40, 2)), cost, 0.7)
+    minimum, rows = ambiguity.minimise(-places)
+    np.testing.assert_allclose(rows.sum(axis=-1), 1, atol=1e-12)
+    means = ambiguity.nominal @ -places
+    np.testing.assert_allclose(minimum, np.maximum(means - 0.7, -places[-1]), atol=1e-12)
