@@ -11,7 +11,7 @@ import numpy as np
 from dynrl.physics.episodes import Episodes
 from dynrl.physics.task import MujocoTask
 from dynrl.robust.binding import Columns, force_element, parameter_map, world_of
-from dynrl.robust.evaluation.compiled_policy import act, restarted, split
+from dynrl.robust.evaluation.compiled_policy import FEWEST_ROWS, act, restarted, split
 from dynrl.robust.evaluation.returns import Returns, checked_request
 from dynrl.robust.policy import HostPolicy, as_policy
 from dynrl.robust.sets import UncertaintySet
@@ -26,8 +26,8 @@ class BatchEvaluator:
     Args:
         task: what is simulated, observed and rewarded.
         uset: the parameters: model fields and forces.
-        lanes: simulations side by side; the policy always acts on so many rows, so that its arithmetic does not
-            depend on how much there is to do.
+        lanes: simulations side by side; the policy always acts on so many rows, at least 64, so that its arithmetic
+            does not depend on how much there is to do.
         num_threads: of the engine; 0 for one per core.
         horizon: steps after which an episode is over; None for the task's.
         discount: `gamma` of the discounted returns.
@@ -121,8 +121,9 @@ class _Run:
         self.pair = np.full(episodes.num, -1)
         self.weight = np.ones(episodes.num)
         size = evaluator.task.observation_space.shape[0]
-        self.observation = np.zeros((episodes.num, size))
-        self.carry = policy.initial_carry(episodes.num)
+        self.rows = max(FEWEST_ROWS, episodes.num)
+        self.observation = np.zeros((self.rows, size))
+        self.carry = policy.initial_carry(self.rows)
         self.static, self.arrays = (None, []) if isinstance(policy, HostPolicy) else split(policy)
 
     def played(self) -> Returns:
@@ -150,14 +151,14 @@ class _Run:
         self.pair[lanes], self.weight[lanes] = pairs, 1.0
         psi = self.models[self.model[pairs]]
         self.observation[lanes] = self.evaluator.begin(self.episodes, lanes, psi, self.seed[pairs])
-        begun = np.zeros(self.episodes.num, bool)
+        begun = np.zeros(self.rows, bool)
         begun[lanes] = True
         self.carry = restarted(self.policy, self.carry, begun)
 
     def _step(self) -> None:
         action, self.carry = self._act()
         space = self.evaluator.task.action_space
-        action = np.asarray(action, np.float32)
+        action = np.asarray(action, np.float32)[: self.episodes.num]
         live = self.pair >= 0
         unplayable = live & ~np.isfinite(action).all(axis=1)
         playable = np.clip(np.where(np.isfinite(action), action, 0), space.low, space.high)
@@ -166,7 +167,7 @@ class _Run:
         ended = unplayable.copy()
         if ids is None or len(ids):
             shown = self.episodes.advance(playable, ids)
-            self.observation[stepped] = shown.observation[stepped]
+            self.observation[np.flatnonzero(stepped)] = shown.observation[stepped]
             now = self.pair[stepped]
             self.returns[now] += shown.reward[stepped]
             self.discounted[now] += self.weight[stepped] * shown.reward[stepped]

@@ -11,6 +11,10 @@ import numpy as np
 from dynrl.compilation import classes_in
 from dynrl.robust.policy import FunctionPolicy, HostPolicy, RobustPolicy, as_policy
 
+# XLA multiplies matrices of fewer rows in another order of additions: the last bits of a network's output would depend
+# on how many lanes there are. From 64 rows on (measured for layers of up to 400) they depend on the row alone.
+FEWEST_ROWS = 64
+
 
 class Static(NamedTuple):
     """What selects the program of a policy: its structure, and its leaves that are no arrays. Compared by value."""

@@ -19,7 +19,7 @@ from gymnasium.spaces import Box
 from dynrl.faces.episode import PRNG, Episode, advance, begin, split_key, where
 from dynrl.faces.params import batched_params
 from dynrl.functional import FunctionalEnv, require_functional
-from dynrl.robust.evaluation.compiled_policy import Static, merge, split, traceable
+from dynrl.robust.evaluation.compiled_policy import FEWEST_ROWS, Static, merge, split, traceable
 from dynrl.robust.evaluation.returns import Returns, checked_request
 from dynrl.robust.policy import RobustPolicy
 
@@ -38,8 +38,8 @@ class FunctionalEvaluator:
         failure_return: added to the return of an episode whose simulation diverged.
         starts: states `[K, ...]` to begin in: the episode of seed `s` begins in state `s % K`. None for the
             environment's own draw, from `jax.random.key(seed)`: what `VectorEnv.reset(seed=seed)` starts with.
-        lanes: episodes played at a time; None for 4096, or fewer where the estimated memory of so many would exceed
-            a gibibyte.
+        lanes: episodes played at a time, at least 64; None for 4096, or fewer where the estimated memory of so many
+            would exceed a gibibyte.
         stochastic: whether the policy draws its actions (with keys that depend on the episode's seed only).
     """
 
@@ -67,7 +67,7 @@ class FunctionalEvaluator:
         self.failure_return = failure_return
         self.starts = None if starts is None else jax.tree.map(np.asarray, starts)
         self.stochastic = stochastic
-        self.lanes = _lanes(env) if lanes is None else lanes
+        self.lanes = _lanes(env) if lanes is None else max(FEWEST_ROWS, lanes)
 
     def __call__(self, policy: Any, psi: np.ndarray, episode_seeds: Sequence[int] | np.ndarray) -> Returns:
         models, seeds = checked_request(psi, episode_seeds)
@@ -243,8 +243,8 @@ def _lanes(env: FunctionalEnv, budget_bytes: int = 2**30) -> int:
     with jax.enable_x64(env.x64):
         state = jax.eval_shape(lambda key: env.initial(key, params), jax.random.key(0))
     each = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, params)))
-    return min(4096, max(64, _next_power_of_two(budget_bytes // (8 * max(each, 1)) + 1) // 2))
+    return min(4096, max(FEWEST_ROWS, _next_power_of_two(budget_bytes // (8 * max(each, 1)) + 1) // 2))
 
 
 def _next_power_of_two(number: int) -> int:
-    return max(64, 1 << (number - 1).bit_length())
+    return max(FEWEST_ROWS, 1 << (number - 1).bit_length())

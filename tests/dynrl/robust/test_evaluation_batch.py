@@ -59,7 +59,7 @@ def _make_pendulum():
 
 
 def test_neither_order_nor_lanes_nor_threads_nor_blocks_matter(evaluator):
-    actor = ActorPolicy.of(GaussianActor(4, 1, jax.random.key(0), (64, 64)), evaluator.task.action_space)
+    actor = ActorPolicy.of(GaussianActor(4, 1, jax.random.key(0), (256, 256)), evaluator.task.action_space)
     whole = evaluator(actor, MODELS, SEEDS)
     order = np.random.default_rng(1).permutation(len(MODELS))
     wider = BatchEvaluator(evaluator.task, PENDULUM, lanes=32, num_threads=2)
