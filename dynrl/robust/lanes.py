@@ -50,10 +50,12 @@ class MujocoLanes:
 
     delays = False
 
-    def __init__(self, task: Any, uset: UncertaintySet, num_envs: int, num_threads: int):
+    def __init__(
+        self, task: Any, uset: UncertaintySet, num_envs: int, num_threads: int, render_mode: str | None
+    ):
         from dynrl.physics.batch_env import MujocoVectorEnv
 
-        self.env = MujocoVectorEnv(task, num_envs, None, AutoresetMode.SAME_STEP, num_threads)
+        self.env = MujocoVectorEnv(task, num_envs, None, AutoresetMode.SAME_STEP, num_threads, render_mode)
         world = world_of(task)
         self._columns = Columns(uset.params)
         self._map = parameter_map(uset, world, num_threads)
@@ -82,11 +84,11 @@ class FunctionalLanes:
 
     delays = False
 
-    def __init__(self, func_env: Any, uset: UncertaintySet, num_envs: int):
+    def __init__(self, func_env: Any, uset: UncertaintySet, num_envs: int, render_mode: str | None):
         from dynrl.faces.vector_env import VectorEnv
         from dynrl.robust.evaluation.params import ParamsOf
 
-        self.env = VectorEnv(func_env, num_envs, None, AutoresetMode.SAME_STEP)
+        self.env = VectorEnv(func_env, num_envs, None, AutoresetMode.SAME_STEP, render_mode=render_mode)
         delay = Columns(uset.params).delay
         self._constant = [i for i in range(uset.dim) if i not in delay]
         constants = [uset.names[i] for i in self._constant]

@@ -226,6 +226,7 @@ def make_robust_vec(
     num_envs: int,
     sampler: Sampler | str | None = None,
     num_threads: int = 0,
+    render_mode: str | None = None,
     **env_kwargs: Any,
 ) -> RobustVectorEnv:
     """Make N lanes with parameters of their own.
@@ -239,16 +240,26 @@ def make_robust_vec(
         sampler: `(rng, k) -> psi [k, d]` for lanes that reset; `"uniform"`, `"sobol"` or `"lhs"` for the set's own;
             None keeps psi (nominal at first).
         num_threads: of the C engine; 0 for all processors. Results do not depend on it.
+        render_mode: as in `gymnasium.make_vec`; an environment that a function makes has its own.
         env_kwargs: constructor arguments, with an id.
 
     Raises:
         ValueError: a parameter that the environment does not have, or an unknown sampler.
         TypeError: an environment of another kind.
     """
+    if render_mode is not None and isinstance(env, str) and not env.startswith("dynrl/"):
+        env_kwargs["render_mode"] = render_mode
     world, make_env = _world(env, env_kwargs)
-    bound = uset.bind(world if make_env is None else make_env())
-    chosen = _sampler(sampler, bound)
-    return RobustVectorEnv(_lanes(world, make_env, bound, num_envs, num_threads), bound, chosen)
+    if make_env is not None:
+        bound = uset.bind(make_env())
+        lanes: Lanes = LoopLanes(make_env, bound, num_envs)
+    else:
+        bound, func_env = uset.bind(world), world_of(world).func_env
+        if func_env is not None:
+            lanes = FunctionalLanes(func_env, bound, num_envs, render_mode)
+        else:
+            lanes = MujocoLanes(world, bound, num_envs, num_threads, render_mode)
+    return RobustVectorEnv(lanes, bound, _sampler(sampler, bound))
 
 
 def _world(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Callable[[], gymnasium.Env] | None]:
@@ -258,7 +269,7 @@ def _world(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Callable[[], gymnasiu
             from dynrl.registry import make_world
 
             return make_world(env, **kwargs), None
-        return None, lambda: gymnasium.make(env, **kwargs)
+        return None, partial(gymnasium.make, env, **kwargs)
     if kwargs:
         raise TypeError(f"{sorted(kwargs)[0]!r} is for ids; this environment is made already.")
     if isinstance(env, gymnasium.Env):
@@ -268,21 +279,6 @@ def _world(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Callable[[], gymnasiu
     if callable(env):
         return None, env
     return env, None
-
-
-def _lanes(
-    world: Any,
-    make_env: Callable[[], gymnasium.Env] | None,
-    uset: UncertaintySet,
-    num_envs: int,
-    num_threads: int,
-) -> Lanes:
-    if make_env is not None:
-        return LoopLanes(make_env, uset, num_envs)
-    found = world_of(world)
-    if found.func_env is not None:
-        return FunctionalLanes(found.func_env, uset, num_envs)
-    return MujocoLanes(world, uset, num_envs, num_threads)
 
 
 def _sampler(sampler: Sampler | str | None, uset: UncertaintySet) -> Sampler | None:

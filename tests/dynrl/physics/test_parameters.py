@@ -5,6 +5,9 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from dynrl.bench.physics_parameters import FACTORS, ROBOTS, ROUNDED_FACTORS, differences, field_difference
 from dynrl.physics.models import model_path
@@ -41,6 +44,12 @@ def compiled(name: str) -> tuple[mujoco.MjSpec, mujoco.MjModel]:
     return spec, spec.copy().compile()
 
 
+HOPPER = compiled("hopper.xml")
+HOPPER_MASSES = ParameterMap(
+    HOPPER[1], [Param(f"body:{name}.mass", 0.01, 30) for name in ("torso", "thigh", "leg")], num_threads=1
+)
+
+
 @pytest.fixture(scope="module")
 def ball() -> tuple[mujoco.MjSpec, mujoco.MjModel]:
     return compiled(BALL)
@@ -48,7 +57,7 @@ def ball() -> tuple[mujoco.MjSpec, mujoco.MjModel]:
 
 @pytest.fixture(scope="module")
 def hopper() -> tuple[mujoco.MjSpec, mujoco.MjModel]:
-    return compiled("hopper.xml")
+    return HOPPER
 
 
 @pytest.mark.parametrize("robot", ["Hopper", "InvertedPendulum"])
@@ -71,6 +80,23 @@ def test_every_body_in_place_is_the_recompiled_model(robot: str, factor: float) 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_fields_are_those_of_the_recompiled_model_whatever_the_factor(robot: str) -> None:
     assert max(field_difference(ROBOTS[robot], factor) for factor in ROUNDED_FACTORS) <= 1e-12
+
+
+@settings(max_examples=25)
+@given(arrays(float, (3, 3), elements=st.floats(0.05, 20)))
+def test_masses_add_up_and_inertias_keep_their_shape(masses: np.ndarray) -> None:
+    model = HOPPER[1]
+    found = HOPPER_MASSES.fields(masses)
+    np.testing.assert_array_equal(found["body_mass"][:, 1:4], masses)
+    # A chain: the subtree of a body is the body and all below it.
+    chain = np.cumsum(found["body_mass"][:, :0:-1], axis=1)[:, ::-1]
+    np.testing.assert_allclose(found["body_subtreemass"][:, 1:], chain, rtol=1e-14)
+    ratio = found["body_inertia"][:, 1:4] / model.body_inertia[1:4]
+    np.testing.assert_allclose(ratio, (masses / model.body_mass[1:4])[:, :, None].repeat(3, 2), rtol=1e-13)
+    # Sliding joints carry the whole robot.
+    np.testing.assert_allclose(
+        found["dof_M0"][:, :2], chain[:, :1].repeat(2, 1) + model.dof_armature[:2], rtol=1e-12
+    )
 
 
 def test_mass_alone_is_another_model(hopper: tuple) -> None:
