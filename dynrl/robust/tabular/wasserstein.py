@@ -101,7 +101,7 @@ class _Steps(NamedTuple):
 
 
 def _steps(cost: np.ndarray, targets: np.ndarray) -> _Steps:
-    """The lower convex hulls of the points (d(x, y), z(y)) of all sources x, walked from the left, in one sorted list."""
+    """The lower convex hulls of the points (d(x, y), z(y)) of all sources x, walked from the left, in one list."""
     sources = np.arange(len(targets))
     at = free = np.where(cost == 0, targets, np.inf).argmin(axis=1)
     paid, key = np.zeros(len(targets)), np.full(len(targets), -np.inf)
