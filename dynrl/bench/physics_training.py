@@ -54,7 +54,7 @@ def figures(quick: bool) -> Iterator[Figure]:
 
 
 def trained_returns(env: Any, ppo: PPO, seeds: int, episodes: int) -> np.ndarray:
-    """Train `seeds` seeds as one program; returns `[seeds, episodes]` of fresh episodes of their deterministic policies."""
+    """Train `seeds` seeds as one program; returns `[seeds, episodes]` of fresh deterministic episodes."""
     import jax
 
     from dynrl.faces.rollout import rollout
