@@ -220,7 +220,8 @@ class ActorPolicy(eqx.Module):
 
 def from_unit(action: Any, low: Any, high: Any) -> Any:
     """Unit actions `[..., a]` as actions between `low` and `high`."""
-    return low + 0.5 * (action + 1.0) * (high - low)
+    # Where the bounds are not symmetric, rounding alone may lead past one of them, and environments refuse that.
+    return (low + 0.5 * (action + 1.0) * (high - low)).clip(low, high)
 
 
 def to_unit(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dynrl.learning import td3
+from dynrl.learning.networks import from_unit
 from dynrl.learning.replay import Transitions
 from dynrl.learning.td3 import TD3Config
 
@@ -93,6 +94,15 @@ def test_policy_and_targets_move_only_on_every_second_critic_update():
     looped, _ = td3.update_many(CONFIG, begin, batches, jax.random.key(5))
     for a, b in zip(jax.tree.leaves(looped), jax.tree.leaves(second), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_saturated_actions_stay_within_bounds_that_are_not_symmetric():
+    rng = np.random.default_rng(0)
+    low, high = -rng.uniform(0.1, 3, 1000).astype(np.float32), rng.uniform(0.1, 3, 1000).astype(np.float32)
+    for module in (np, jnp):
+        one = module.ones(1000, module.float32)
+        assert (np.asarray(from_unit(one, low, high)) <= high).all()
+        assert (np.asarray(from_unit(-one, low, high)) >= low).all()
 
 
 @pytest.mark.parametrize(
