@@ -13,7 +13,7 @@ _MODULES = {
     "executors": ("ParallelEvaluator",),
     "parameter": ("Param",),
     "policy": ("FunctionPolicy", "HostPolicy", "RobustPolicy", "as_policy"),
-    "report": ("RobustnessReport",),
+    "report": ("Bracket", "RobustnessReport", "robustness_report", "write_report"),
     "robust_env": ("RobustEnv",),
     "search": ("WorstCase", "worst_case_search"),
     "sets": ("Ellipsoid", "FiniteSet", "RateLimited", "UncertaintySet", "set_from_dict", "set_from_json"),

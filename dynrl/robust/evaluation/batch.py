@@ -11,7 +11,7 @@ import numpy as np
 from dynrl.physics.episodes import Episodes
 from dynrl.physics.task import MujocoTask
 from dynrl.robust.binding import Columns, force_element, parameter_map, world_of
-from dynrl.robust.evaluation.compiled_policy import FEWEST_ROWS, act, restarted, split
+from dynrl.robust.evaluation.compiled_policy import FEWEST_ROWS, Static, act, restarted, split
 from dynrl.robust.evaluation.returns import Returns, checked_request
 from dynrl.robust.policy import HostPolicy, as_policy
 from dynrl.robust.sets import UncertaintySet
@@ -124,7 +124,9 @@ class _Run:
         self.rows = max(FEWEST_ROWS, episodes.num)
         self.observation = np.zeros((self.rows, size))
         self.carry = policy.initial_carry(self.rows)
-        self.static, self.arrays = (None, []) if isinstance(policy, HostPolicy) else split(policy)
+        self.compiled: tuple[Static, list[Any]] | None = None
+        if not isinstance(policy, HostPolicy):
+            self.compiled = split(policy)
 
     def played(self) -> Returns:
         self._fill(np.arange(self.episodes.num))
@@ -184,6 +186,7 @@ class _Run:
             self._fill(np.flatnonzero(ended))
 
     def _act(self) -> tuple[Any, Any]:
-        if self.static is None:
+        if self.compiled is None:
             return self.policy.act(self.observation, self.carry)
-        return act(self.static, self.arrays, self.observation, self.carry)
+        static, arrays = self.compiled
+        return act(static, arrays, self.observation, self.carry)

@@ -209,7 +209,9 @@ def _drawn_actions(policy: RobustPolicy, observation: Any, memory: Any, keys: An
         # A stream of its own (`rollout` takes the same), so that the world's noise does not depend on who acts.
         own = jax.random.fold_in(jax.random.wrap_key_data(key, impl=PRNG), 0x706F6C)
         alone = jax.tree.map(lambda leaf: leaf[None], (observation, memory))
-        return jax.tree.map(lambda leaf: leaf[0], policy.act(*alone, jax.random.fold_in(own, time)))
+        return jax.tree.map(
+            lambda leaf: leaf[0], policy.act(alone[0], alone[1], jax.random.fold_in(own, time))
+        )
 
     return jax.vmap(one)(observation, memory, keys)
 

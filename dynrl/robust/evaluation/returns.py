@@ -72,8 +72,14 @@ def _join(parts: Sequence[Returns], axis: int) -> Returns:
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for part in parts], axis=axis)
 
-    arrays = [joined(name) for name in ("returns", "discounted", "lengths", "terminated", "diverged")]
-    return Returns(*arrays, env_steps=sum(part.env_steps for part in parts))
+    return Returns(
+        joined("returns"),
+        joined("discounted"),
+        joined("lengths"),
+        joined("terminated"),
+        joined("diverged"),
+        sum(part.env_steps for part in parts),
+    )
 
 
 class Evaluator(Protocol):

@@ -55,4 +55,4 @@ class Auto:
             point = points[index]
             if all(np.abs(point - other).max() >= self.distance for other in chosen):
                 return point
-        return rng.random(points.shape[1])
+        return rng.random((1, points.shape[1]))[0]
