@@ -240,7 +240,7 @@ def make_functional(name: str, **kwargs: Any) -> FunctionalEnv:
         ValueError: unknown name.
         TypeError: unknown constructor argument.
     """
-    world = make_world(name, **kwargs)
+    world: Any = make_world(name, **kwargs)
     return _on_backend(world, "mjx") if _is_task(world) else world
 
 
@@ -316,7 +316,7 @@ def make_gymnasium_env(
 ) -> Any:
     """Entry point behind `gymnasium.make("dynrl/...")`; keyword arguments go to the functional environment, or to the
     MuJoCo task, which runs on `backend`: `"batch"` (the default), `"mjx"` or `"warp"`."""
-    world = make_world(env_name, **kwargs)
+    world: Any = make_world(env_name, **kwargs)
     backend = _checked_backend(world, env_name, backend)
     if backend == "batch":
         from dynrl.physics.batch_env import MujocoEnv
@@ -343,7 +343,7 @@ def make_vector_env(
     from gymnasium.vector import AutoresetMode
 
     mode = AutoresetMode.NEXT_STEP if autoreset_mode is None else autoreset_mode
-    world = make_world(env_name, **kwargs)
+    world: Any = make_world(env_name, **kwargs)
     backend = _checked_backend(world, env_name, backend)
     if backend == "batch":
         from dynrl.physics.batch_env import MujocoVectorEnv

@@ -49,7 +49,8 @@ class SB3VecEnv(VecEnv):
                 "SB3VecEnv needs a vector env with autoreset_mode='SameStep' and array_backend='numpy', "
                 f"got {getattr(mode, 'value', mode)!r} and {'jax' if on_device else 'numpy'!r}."
             )
-        self.env = env
+        # Gymnasium types seeds and pictures more narrowly than its own vector envs do.
+        self.env: Any = env
         self._actions: np.ndarray | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 

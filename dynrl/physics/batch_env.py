@@ -142,7 +142,7 @@ class MujocoEnv(gymnasium.Env):
         self._episodes.load_state_dict(arrays)
         self._seeded, self._ended = True, bool(arrays["ended"])
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Return a picture `[480, 480, 3]` uint8 in the mode `"rgb_array"`; None in `"human"`, which shows every step.
 
         Raises:
@@ -391,7 +391,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
             shown = self._episodes.advance(checked, np.flatnonzero(live))
         else:
             n = self.num_envs
-            observation = np.empty(self.observation_space.shape)
+            observation = np.empty((n, *self.task.observation_space.shape))
             shown = Step(observation, np.zeros(n), np.zeros(n, bool), np.zeros(n, bool), {})
         fresh = ~live
         for values in (shown.reward, shown.terminated, shown.truncated):

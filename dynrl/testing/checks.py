@@ -76,12 +76,12 @@ class Subject:
     def with_short_episodes(self) -> Subject:
         """The same world with episodes of a few steps, where its horizon can be chosen: ends are then
         frequent."""
-        env = self.world
-        if env is None or "horizon" not in {field.name for field in dataclasses.fields(env) if field.init}:  # type: ignore[arg-type]
+        env: Any = self.world
+        if env is None or "horizon" not in {field.name for field in dataclasses.fields(env) if field.init}:
             return self
         short = _replaced(env, horizon=min(env.horizon or _SHORT_HORIZON, _SHORT_HORIZON))
-        changed = {"task": short} if isinstance(short, MujocoTask) else {"functional": short}
-        return dataclasses.replace(self, make=partial(single, short), **changed)  # type: ignore[arg-type]
+        changed: dict[str, Any] = {"task" if isinstance(short, MujocoTask) else "functional": short}
+        return dataclasses.replace(self, make=partial(single, short), **changed)
 
     def tolerance(self) -> float:
         exact = self.task is not None or (self.functional is not None and self.functional.x64)
@@ -90,7 +90,7 @@ class Subject:
 
 def subject(env: Any, env_kwargs: dict[str, Any], *, seed: int, steps: int, examples: int) -> Subject:
     """Describe what is to be checked, from a registered name, a functional environment or an instance."""
-    limits = {"seed": seed, "steps": steps, "examples": examples}
+    limits: dict[str, Any] = {"seed": seed, "steps": steps, "examples": examples}
     if isinstance(env, FunctionalEnv):
         return Subject(type(env).__name__, partial(single, env), env, None, **limits)
     if isinstance(env, MujocoTask):
