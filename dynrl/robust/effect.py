@@ -60,10 +60,9 @@ def check_effect(
     Warns:
         UserWarning: a parameter, or part of its interval, has no effect.
     """
-    from dynrl.robust.sets import UncertaintySet
     from dynrl.robust.vector import make_robust_vec
 
-    lanes = make_robust_vec(_several(env), UncertaintySet(uset.params, uset.inertia), LEVELS * episodes)
+    lanes = make_robust_vec(_several(env), uset.box(), LEVELS * episodes)
     probe = _Probe(lanes, steps, episodes, seed)
     effects = [probe.effect(int(i)) for i in lanes.uset.free]
     lanes.close()

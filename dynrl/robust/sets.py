@@ -210,6 +210,12 @@ class UncertaintySet:
         chosen._nominal = self._nominal[columns]
         return chosen
 
+    def box(self) -> UncertaintySet:
+        """The box around the set; a box itself."""
+        around = UncertaintySet(self.params, self.inertia, self.grid_endpoint, self.name)
+        around._nominal = self._nominal
+        return around
+
     def check_effect(self, env: Any, **settings: Any) -> list[Effect]:
         """Which parameters change nothing, see `dynrl.robust.effect.check_effect`."""
         from dynrl.robust.effect import check_effect

@@ -78,6 +78,13 @@ def test_psi_is_the_physics_that_is_played() -> None:
             ],
             [0.04, 0.5, 2.0, 1.5, 0.8, -8.0, 1.0, -2.0],
         ),
+        (
+            # What acts from outside is part of what the ant observes.
+            "dynrl/Ant-v0",
+            "Ant-v5",
+            [Param("force:torso[0,1]", -3.0, 3.0), Param("body:torso.mass", 0.1, 3.0)],
+            [2.0, -1.0, 1.0],
+        ),
     ],
 )
 def test_ours_and_gymnasiums_play_the_same_physics(ours: str, theirs: str, params: list, psi: list) -> None:
