@@ -11,6 +11,7 @@ import numpy as np
 from dynrl.plotting import check_picture, save_figure
 from dynrl.robust.report import Cells, RobustnessReport
 
+GRIDS = ("grid", "offset grid")
 OTHERS = ("worst", "minimum")
 
 
@@ -168,7 +169,7 @@ def parallel_coordinates(report: RobustnessReport, out: Path, share: float = 0.0
 
 def report_pictures(report: RobustnessReport, folder: Path) -> list[Path]:
     """Draw everything that suits the report's set into a folder; returns what was written."""
-    free, grid = len(_free(report)), report.design["kind"] == "grid"
+    free, grid = len(_free(report)), report.design["kind"] in GRIDS
     one = {report.policy: report}
     written = [profiles(one, folder / "profiles.png")] if free and grid else []
     if grid and free == 2:
@@ -198,7 +199,7 @@ def _first(reports: Mapping[str, RobustnessReport]) -> RobustnessReport:
 def _check_grids(reports: Mapping[str, RobustnessReport]) -> None:
     first = _first(reports)
     for label, report in reports.items():
-        if report.design["kind"] != "grid":
+        if report.design["kind"] not in GRIDS:
             raise ValueError(f"report {label!r} is of {report.design['kind']} models, expected a grid.")
         if not np.array_equal(report.cells.psi, first.cells.psi):
             raise ValueError(f"report {label!r} is of other models than the first one.")

@@ -28,6 +28,7 @@ from dynrl.robust.statistics import (
     worst_bootstrap,
 )
 
+DESIGNS = ("grid", "offset grid", "sobol", "uniform")
 CVAR_LEVELS = (0.05, 0.1, 0.25)
 
 
@@ -121,8 +122,10 @@ class RobustnessReport:
         policy, environment: names, for people.
         uncertainty_set: the definition (`UncertaintySet.to_dict`), inertia and friction modes included.
         set_hash: of the definition.
-        design: how the models were chosen: `kind` (`"grid"` or `"uniform"`), points, and whether the upper end of a
-            grid was tested.
+        design: how the models were chosen: `kind` (one of `DESIGNS`), points, and whether the upper end of a grid was
+            tested.
+        chosen_on: on which models the policy was chosen (threshold, candidate, early stop), in words: others than
+            these, or the report flatters it.
         seed, first_seeds, second_seeds: of the report, and the episodes of both stages.
         delta: probability that an interval misses.
         names: of the parameters.
@@ -147,6 +150,7 @@ class RobustnessReport:
     uncertainty_set: Mapping[str, Any]
     set_hash: str
     design: Mapping[str, Any]
+    chosen_on: str
     seed: int
     first_seeds: tuple[int, ...]
     second_seeds: tuple[int, ...]
@@ -212,6 +216,7 @@ def robustness_report(
     failure_below: float | None = None,
     search: WorstCase | None = None,
     bracket: Bracket | None = None,
+    chosen_on: str = "",
     env_steps: Mapping[str, int] | None = None,
     seed: int = 0,
     policy_name: str = "policy",
@@ -227,8 +232,9 @@ def robustness_report(
         policy: whatever the evaluator takes.
         evaluator: plays the episodes.
         uset: the set.
-        design: `"grid"` of `points` per parameter, or `"uniform"`: `points` independent draws, which allow a statement
-            about the rest of the set.
+        design: `"grid"` of `points` per parameter; `"offset grid"`, the middles of the intervals of such a grid;
+            `"sobol"`, `points` spread evenly; or `"uniform"`, `points` independent draws, which allow a statement
+            about the rest of the set. Take another than the one that the policy was chosen on.
         points: see `design`.
         endpoint: whether a grid tests the upper ends; None for the set's own convention.
         episodes, confirm_episodes: per model, of the first and the second stage; 0 leaves the second out.
@@ -237,6 +243,7 @@ def robustness_report(
         failure_below: mean return below which a model counts as failed.
         search: a worst-case search of this policy, whose worst model is re-evaluated on the second stage's episodes.
         bracket: bounds of the robust value, where known.
+        chosen_on: on which models the policy was chosen, in words.
         env_steps: environment steps already spent, by purpose (`"training"`, `"search"`, ...).
         seed: of the episodes and of the design.
         policy_name, environment: for people.
@@ -244,8 +251,8 @@ def robustness_report(
     Raises:
         ValueError: an unknown design, or numbers out of range.
     """
-    if design not in ("grid", "uniform"):
-        raise ValueError(f"design {design!r} is unknown, expected 'grid' or 'uniform'.")
+    if design not in DESIGNS:
+        raise ValueError(f"design {design!r} is unknown, expected one of {', '.join(DESIGNS)}.")
     if not 0 < confirm_share <= 1 or confirm_episodes < 0 or points < 1:
         raise ValueError(
             f"expected points >= 1, confirm_episodes >= 0 and confirm_share in (0, 1], got {points}, "
@@ -257,13 +264,7 @@ def robustness_report(
     second_seeds = (
         episode_seeds(seed, confirm_episodes, "report, second stage") if confirm_episodes else first_seeds
     )
-    if design == "grid":
-        ends = uset.grid_endpoint if endpoint is None else endpoint
-        psi = uset.grid(points, ends)
-        about: dict[str, Any] = {"kind": "grid", "points": points, "endpoint": ends}
-    else:
-        psi = uset.sample(generator(seed, "report models"), points)
-        about = {"kind": "uniform", "points": points}
+    psi, about = _models(uset, design, points, endpoint, seed)
     first = evaluator(policy, psi, first_seeds)
     steps["report, first stage"] = first.env_steps
     cells, worst_rows, worst_returns = Cells.of(psi, first), np.arange(len(psi)), first.returns
@@ -281,6 +282,7 @@ def robustness_report(
         uncertainty_set=uset.to_dict(),
         set_hash=uset.hash,
         design=about,
+        chosen_on=chosen_on,
         seed=seed,
         first_seeds=tuple(first_seeds.tolist()),
         second_seeds=tuple(second_seeds.tolist()),
@@ -322,6 +324,25 @@ def write_report(report: RobustnessReport, folder: Path) -> list[Path]:
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}") from error
     return written + report_pictures(report, folder)
+
+
+def _models(
+    uset: UncertaintySet, design: str, points: int, endpoint: bool | None, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the models `[N, d]` and what the report says about how they were chosen."""
+    about: dict[str, Any] = {"kind": design, "points": points}
+    if design == "grid":
+        ends = uset.grid_endpoint if endpoint is None else endpoint
+        return uset.grid(points, ends), {**about, "endpoint": ends}
+    if design == "offset grid":
+        middles = (np.arange(points) + 0.5) / points
+        free = np.stack(np.meshgrid(*[middles] * len(uset.free), indexing="ij"), -1).reshape(
+            -1, len(uset.free)
+        )
+        unit = np.full((len(free), uset.dim), 0.5)
+        unit[:, uset.free] = free
+        return uset.from_unit(unit), about
+    return uset.sample(generator(seed, "report models"), points, design), about
 
 
 def _measured(

@@ -22,7 +22,8 @@ def summary(report: RobustnessReport) -> str:
     lines = [
         f"{report.policy} on {report.environment or 'the environment'}: {len(cells.mean)} models ({design['kind']}"
         f"{ends}), {cells.episodes.min()} episodes each{again}",
-        f"set {report.set_hash}, inertia {report.uncertainty_set['inertia']!r}",
+        f"set {report.set_hash}, inertia {report.uncertainty_set['inertia']!r}"
+        + (f", policy chosen on {report.chosen_on}" if report.chosen_on else ""),
         f"worst    {report.worst.value:.6g}  {confidence} interval {_ends(report.worst.interval)}, found by "
         f"{report.worst.found_by}",
         f"         at {_model(report.names, report.worst.psi)}",

@@ -14,8 +14,9 @@ from dynrl.robust.evaluation.seeds import episode_seeds as draw_seeds
 from dynrl.robust.evaluation.seeds import generator
 from dynrl.robust.search.auto import Auto
 from dynrl.robust.search.cmaes import CMAES
-from dynrl.robust.search.designs import Corners, Grid, Method, Sobol
+from dynrl.robust.search.designs import Corners, Grid, Method, Proposals, Sobol
 from dynrl.robust.search.random_local import RandomLocal
+from dynrl.robust.sets import FiniteSet
 from dynrl.robust.statistics import lower_cvar, lower_quantile
 
 METHODS: dict[str, Callable[[], Method]] = {
@@ -117,7 +118,8 @@ def worst_case_search(
     Args:
         policy: whatever the evaluator takes.
         evaluator: plays the episodes.
-        uset: the box; parameters with `low == high` stay fixed.
+        uset: the box; parameters with `low == high` stay fixed. Of a `FiniteSet` every model is evaluated, whatever
+            the method.
         method: `"auto"`, `"cmaes"`, `"corners"`, `"grid"`, `"random+local"`, `"sobol"`, or one of these classes with
             its settings, such as `Grid(n=20)` or `CMAES(population=100, generations=6, sigma=0.5)`.
         budget: models to evaluate at most.
@@ -139,12 +141,16 @@ def worst_case_search(
         raise ValueError(f"alpha is {alpha}, expected a number in (0, 1].")
     seeds = draw_seeds(seed, episodes, "search") if episode_seeds is None else np.asarray(episode_seeds)
     chosen, name = _method(method)
-    space = _FreeBox(uset)
+    space: _FreeBox | _AsGiven = _FreeBox(uset)
     rng = generator(seed, "search method")
     batches: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     evaluations, env_steps, partial, stopped = 0, 0, False, "exhausted"
     lowest = math.inf
-    proposals = chosen.proposals(space.dim, rng) if space.dim else _single_model()
+    proposals = _single_model() if not space.dim else chosen.proposals(space.dim, rng)
+    if isinstance(uset, FiniteSet):
+        # There is nothing to search for: every model is evaluated, as far as the budget goes.
+        space, name = _AsGiven(), "all models"
+        proposals = _one_batch(uset.points)
     points = next(proposals)
     while True:
         allowed = points[: budget - evaluations]
@@ -217,9 +223,22 @@ def _evaluated(
         raise
 
 
-def _single_model() -> Any:
+def _single_model() -> Proposals:
     """All that a set without free parameters has to offer."""
-    yield np.zeros((1, 0))
+    return _one_batch(np.zeros((1, 0)))
+
+
+def _one_batch(points: np.ndarray) -> Proposals:
+    yield points
+
+
+class _AsGiven:
+    """Models proposed in natural units."""
+
+    dim = 1
+
+    def from_unit(self, points: np.ndarray) -> np.ndarray:
+        return np.asarray(points, dtype=np.float64)
 
 
 class _FreeBox:

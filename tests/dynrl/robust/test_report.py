@@ -127,6 +127,18 @@ def test_the_grid_convention_is_recorded():
     assert report.cells.psi[:, 0].max() == 2.0
 
 
+def test_an_offset_grid_shares_no_model_with_the_grid():
+    grid, offset, spread = (
+        robustness_report(None, EXACT, SQUARE, design=design, points=4, episodes=1).cells.psi
+        for design in ("grid", "offset grid", "sobol")
+    )
+    np.testing.assert_allclose(np.unique(offset[:, 0]), [-0.5, 0.5, 1.5, 2.5])
+    assert offset.shape == (16, 2) and not set(map(tuple, offset)) & set(map(tuple, grid))
+    # Four Sobol points: one in each quarter of every axis.
+    for column in SQUARE.to_unit(spread).T:
+        np.testing.assert_array_equal(np.sort(np.floor(4 * column)), [0, 1, 2, 3])
+
+
 def test_json_round_trip_has_no_nan(noisy):
     one_episode = robustness_report(None, EXACT, SQUARE, points=2, episodes=1, confirm_episodes=0)
     for report in (noisy, one_episode):
@@ -182,7 +194,7 @@ def test_summary_is_short_and_says_where(noisy):
 
 @pytest.mark.parametrize(
     "asked",
-    [{"design": "sobol"}, {"points": 0}, {"confirm_share": 0.0}, {"confirm_episodes": -1}, {"episodes": 0}],
+    [{"design": "halton"}, {"points": 0}, {"confirm_share": 0.0}, {"confirm_episodes": -1}, {"episodes": 0}],
 )
 def test_bad_requests(asked):
     with pytest.raises(ValueError, match="|".join(asked)):

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from dynrl.robust import Param, UncertaintySet
+from dynrl.robust import FiniteSet, Param, UncertaintySet
 from dynrl.robust.search import CMAES, Auto, Corners, Grid, RandomLocal, Sobol, worst_case_search
 from dynrl.testing.landscapes import SQUARE, Landscape, bowl, slope
 
@@ -115,6 +115,15 @@ def test_a_set_of_one_model_is_evaluated_once():
     single = UncertaintySet([Param("attr:x", 2, 2), Param("attr:y", 11, 11)])
     found = worst_case_search(None, SLOPE, single, budget=50)
     assert (found.evaluations, found.value, found.stopped) == (1, 9.0, "exhausted")
+
+
+def test_of_a_finite_set_every_model_is_evaluated():
+    points = [[0.0, 12.0], [2.0, 11.0], [1.0, 19.0]]
+    finite = FiniteSet(points, SQUARE.params)
+    found = worst_case_search(None, SLOPE, finite, budget=10)
+    np.testing.assert_array_equal(found.trace.psi, points)
+    assert (found.value, found.stopped, found.method) == (9.0, "exhausted", "all models")
+    assert worst_case_search(None, SLOPE, finite, budget=2).partial
 
 
 def test_one_parameter_is_enough_for_cmaes():
