@@ -3,8 +3,10 @@ with Gymnasium's environments."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -88,8 +90,15 @@ def throughput(name: str, num_envs: int, repetitions: int) -> dict[str, list[flo
     task: Any = make_world(f"dynrl/{name}-v0")
     envs: dict[str, Any] = {
         "dynrl": MujocoVectorEnv(task, num_envs, num_threads=THREADS),
-        "EnvPool": envpool.make(
-            f"{name}-v5", env_type="gymnasium", num_envs=num_envs, num_threads=THREADS, seed=0
+        "EnvPool": _quietly(
+            partial(
+                envpool.make,
+                f"{name}-v5",
+                env_type="gymnasium",
+                num_envs=num_envs,
+                num_threads=THREADS,
+                seed=0,
+            )
         ),
         "SyncVectorEnv": SyncVectorEnv(
             [lambda: gymnasium.make(f"{name}-v5")] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
@@ -113,6 +122,18 @@ def throughput(name: str, num_envs: int, repetitions: int) -> dict[str, list[flo
     for env in envs.values():
         env.close()
     return rates
+
+
+def _quietly(make: Callable[[], Any]) -> Any:
+    # EnvPool's engine writes the same note about HalfCheetah's model once for each environment.
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        return make()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _seconds(step: Callable[[np.ndarray], Any], actions: np.ndarray) -> float:

@@ -83,8 +83,8 @@ class SB3VecEnv(VecEnv):
             self.reset_infos[index] = rows[index]
             rows[index] = _row(final_info, index)
             rows[index]["terminal_observation"] = _pick(final_observation, index)
-        for index, row in enumerate(rows):
-            row["TimeLimit.truncated"] = bool(truncated[index] and not terminated[index])
+        for row, cut in zip(rows, np.asarray(truncated & ~terminated).tolist(), strict=True):
+            row["TimeLimit.truncated"] = cut
         return observation, reward.astype(np.float32), dones, rows
 
     def close(self) -> None:
@@ -133,7 +133,22 @@ def _shared_options(options: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _rows(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    return [_row(infos, index) for index in range(num_envs)]
+    """Return the info of every environment. Whole columns at a time: SB3 asks for it in each step."""
+    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for name, value in infos.items():
+        mask = infos.get(f"_{name}")
+        if mask is None:
+            continue
+        chosen = np.flatnonzero(mask).tolist()
+        if isinstance(value, dict):
+            column = _rows(value, num_envs)
+        elif value.ndim == 1 and value.dtype != object:
+            column = value.tolist()
+        else:
+            column = [each.copy() for each in value]
+        for index in chosen:
+            rows[index][name] = column[index]
+    return rows
 
 
 def _row(infos: dict[str, Any], index: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from dynrl.errors import FileFormatError
 from dynrl.functional import check_actions
 from dynrl.physics.batch import Simulations
 from dynrl.physics.random_numbers import key_of, unit_numbers
@@ -150,7 +151,21 @@ class Episodes:
         }
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned; parameters that it does not name become nominal.
+
+        Raises:
+            dynrl.errors.FileFormatError: an array is missing, or of another shape.
+        """
+        for name, like in self.state_dict().items():
+            if name.startswith("params/"):
+                continue
+            if name not in arrays:
+                raise FileFormatError(f"the stored episodes have no array {name!r}.")
+            if arrays[name].shape != like.shape:
+                raise FileFormatError(
+                    f"the stored array {name!r} has shape {arrays[name].shape}, expected {like.shape}: "
+                    f"another task, or another number of environments."
+                )
         self.elapsed[:], self._keys[:] = arrays["elapsed"], arrays["keys"]
         self._episode[:] = arrays["episode"]
         self.simulations.load_state_dict(arrays)

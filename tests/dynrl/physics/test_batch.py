@@ -9,8 +9,10 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from dynrl.envs.mujoco_robots import Ant, Hopper, InvertedPendulum, Walker2d
+from dynrl.errors import FileFormatError
 from dynrl.physics import MujocoEnv, MujocoVectorEnv
 from dynrl.physics.models import model_path
+from dynrl.runs.array_file import read_arrays, write_arrays
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 
@@ -139,6 +141,21 @@ def test_a_copy_goes_on_as_the_original_does(how, mode):
         twin = pickle.loads(pickle.dumps(env)) if how == "pickle" else copy.deepcopy(env)
     for i in range(9, 24):
         same(env.step(played[i])[:4], twin.step(played[i])[:4])
+
+
+def test_state_survives_a_file_and_a_wrong_one_is_refused(tmp_path):
+    env = MujocoVectorEnv(Hopper(), 3, {"opt.gravity": [0.0, 0.0, -5.0]})
+    env.reset(seed=1)
+    write_arrays(tmp_path / "state.safetensors", env.state_dict(), {})
+    stored, _ = read_arrays(tmp_path / "state.safetensors")
+    twin = MujocoVectorEnv(Hopper(), 3)
+    twin.load_state_dict(stored)
+    played = actions(env, 1)[0]
+    same(env.step(played)[:4], twin.step(played)[:4])
+    with pytest.raises(FileFormatError, match=r"'elapsed' has shape \(3,\), expected \(2,\)"):
+        MujocoVectorEnv(Hopper(), 2).load_state_dict(stored)
+    with pytest.raises(FileFormatError, match="no array 'keys'"):
+        twin.load_state_dict({name: value for name, value in stored.items() if name != "keys"})
 
 
 def test_a_reset_without_seed_goes_on_with_other_starts():
