@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dynrl.plotting import check_picture, save_figure
-from dynrl.robust.report import Cells, RobustnessReport
+from dynrl.robust.measurements import Cells
+from dynrl.robust.report import RobustnessReport
 
 GRIDS = ("grid", "offset grid")
 OTHERS = ("worst", "minimum")

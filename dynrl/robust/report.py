@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from dynrl.robust.evaluation.returns import Evaluator, Returns
+from dynrl.robust.evaluation.returns import Evaluator
 from dynrl.robust.evaluation.seeds import episode_seeds, generator
+from dynrl.robust.measurements import Bracket, Cells, Worst
 from dynrl.robust.search.worst_case import WorstCase
 from dynrl.robust.sets import UncertaintySet
 from dynrl.robust.statistics import (
     Interval,
     coverage_sentence,
-    intervals_of_moments,
     lower_cvar,
     wilson_interval,
     worst_bootstrap,
@@ -30,88 +30,6 @@ from dynrl.robust.statistics import (
 
 DESIGNS = ("grid", "offset grid", "sobol", "uniform")
 CVAR_LEVELS = (0.05, 0.1, 0.25)
-
-
-@dataclass(frozen=True)
-class Cells:
-    """What was measured on each model, after both stages: fresh episodes only where the second stage was played.
-
-    Attributes:
-        psi: `[N, d]`.
-        mean, spread, lowest: of the returns, `[N]`; `spread` is the standard deviation (of n - 1, 0 for one episode).
-        episodes: `[N]`, how many they are from.
-        terminated, diverged: shares of the episodes, `[N]`.
-        first_mean: `[N]`, mean of the first stage, on which the models of the second were chosen.
-    """
-
-    psi: np.ndarray
-    mean: np.ndarray
-    spread: np.ndarray
-    lowest: np.ndarray
-    episodes: np.ndarray
-    terminated: np.ndarray
-    diverged: np.ndarray
-    first_mean: np.ndarray
-
-    @staticmethod
-    def of(psi: np.ndarray, played: Returns) -> Cells:
-        several = played.num_episodes > 1
-        mean = played.returns.mean(axis=1)
-        return Cells(
-            psi=psi,
-            mean=mean,
-            spread=played.returns.std(axis=1, ddof=1) if several else np.zeros(len(psi)),
-            lowest=played.returns.min(axis=1),
-            episodes=np.full(len(psi), played.num_episodes),
-            terminated=played.terminated.mean(axis=1),
-            diverged=played.diverged.mean(axis=1),
-            first_mean=mean,
-        )
-
-    def replaced(self, rows: np.ndarray, fresh: Cells) -> Cells:
-        """The same with other measurements in some rows, their first means kept."""
-        arrays = {}
-        for name in ("mean", "spread", "lowest", "episodes", "terminated", "diverged"):
-            arrays[name] = getattr(self, name).copy()
-            arrays[name][rows] = getattr(fresh, name)
-        return dataclasses.replace(self, **arrays)
-
-    def intervals(self, delta: float) -> tuple[np.ndarray, np.ndarray]:
-        """Both ends `[N]` of intervals that hold for all models together with confidence `1 - delta`."""
-        return intervals_of_moments(self.mean, self.spread, self.episodes, delta)
-
-
-@dataclass(frozen=True)
-class Worst:
-    """The worst model found.
-
-    Attributes:
-        psi: `[d]`.
-        value: its mean return, from the second stage.
-        interval: of the smallest mean of all models, holding with confidence `1 - delta`.
-        bootstrap: percentile bootstrap interval over the models of the second stage.
-        found_by: `"cells"` or `"search"`.
-    """
-
-    psi: np.ndarray
-    value: float
-    interval: Interval
-    bootstrap: Interval
-    found_by: str
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """What is achieved and what cannot be exceeded (spec 2.5).
-
-    Attributes:
-        lower, upper: `lower <= robust value <= upper`, as far as `kind` says.
-        kind: how they were found, such as `"exact"` or `"estimated: sampled search, learned policies"`.
-    """
-
-    lower: float
-    upper: float
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -358,7 +276,7 @@ def _measured(
 def _worst(
     cells: Cells, searched: Cells | None, rows: np.ndarray, returns: np.ndarray, delta: float
 ) -> Worst:
-    everything = cells if searched is None else _stacked(cells, searched)
+    everything = cells if searched is None else cells.followed_by(searched)
     low, high = everything.intervals(delta)
     # Of models that were not played again only the few, optimistic episodes are known: they do not compete for worst.
     row = int(rows[np.argmin(cells.mean[rows])])
@@ -367,15 +285,6 @@ def _worst(
         value, psi, found_by = float(searched.mean[0]), searched.psi[0], "search"
     return Worst(
         psi, value, Interval(float(low.min()), float(high.min())), worst_bootstrap(returns, delta), found_by
-    )
-
-
-def _stacked(cells: Cells, more: Cells) -> Cells:
-    return Cells(
-        *(
-            np.concatenate([getattr(cells, item.name), getattr(more, item.name)])
-            for item in dataclasses.fields(Cells)
-        )
     )
 
 

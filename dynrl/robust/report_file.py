@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from dynrl.errors import FileFormatError
-from dynrl.robust.report import Bracket, Cells, RobustnessReport, Worst
+from dynrl.robust.measurements import Bracket, Cells, Worst
+from dynrl.robust.report import RobustnessReport
 from dynrl.robust.statistics import Interval
 
 VERSION = 1

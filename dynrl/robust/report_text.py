@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from dynrl.robust.report import Cells, RobustnessReport
+    from dynrl.robust.measurements import Cells
+    from dynrl.robust.report import RobustnessReport
     from dynrl.robust.statistics import Interval
 
 

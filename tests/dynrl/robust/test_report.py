@@ -10,6 +10,7 @@ import pytest
 from dynrl.errors import FileFormatError, UserError
 from dynrl.robust import Param, UncertaintySet
 from dynrl.robust.executors import ParallelEvaluator
+from dynrl.robust.measurements import Bracket
 from dynrl.robust.pictures import (
     heat_map,
     parallel_coordinates,
@@ -18,7 +19,7 @@ from dynrl.robust.pictures import (
     validity_shares,
     worst_path,
 )
-from dynrl.robust.report import Bracket, RobustnessReport, robustness_report, write_report
+from dynrl.robust.report import RobustnessReport, robustness_report, write_report
 from dynrl.robust.search import Grid, worst_case_search
 from dynrl.robust.statistics import coverage_sentence
 from dynrl.testing.landscapes import SQUARE, Landscape, bowl, slope
