@@ -108,7 +108,7 @@ def classic_control_figures(quick: bool) -> Iterator[Figure]:
     )
     for name in names:
         env = make_functional(f"dynrl/{name}-v0")
-        action = np.zeros(env.action_space.shape, env.action_space.dtype)
+        action = np.zeros_like(env.action_space.sample())
         play = jax.jit(
             lambda key, env=env, action=action: rollout(
                 env, _constant, key, num_envs=_LANES, num_steps=_STEPS, policy_state=action, collect=_reward
@@ -133,7 +133,7 @@ def mjx_figures(models: int = 200) -> Iterator[Figure]:
 
     env, params, count = _pendulums(1000)
     lanes, steps = 50, 50
-    compiled = jax.jit(_mjx_observations, static_argnums=0)
+    compiled: Any = jax.jit(_mjx_observations, static_argnums=0)
     shown, inputs = [], []
     for first in range(0, count, lanes):
         part = {name: value[first : first + lanes] for name, value in params.items()}
@@ -156,9 +156,11 @@ def _pendulums(count: int) -> tuple[Any, dict[str, np.ndarray], int]:
     """InvertedPendulum in float64 with `count` pairs of masses, and all that follows from them."""
     from dynrl.physics.mjx_env import MjxEnv
     from dynrl.physics.parameters import ParameterMap
+    from dynrl.physics.task import MujocoTask
     from dynrl.robust.parameter import Param
 
     task = make_world("dynrl/InvertedPendulum-v0")
+    assert isinstance(task, MujocoTask)
     env = MjxEnv(task, x64=True)
     bounds = {"pole": (1.0, 31.0), "cart": (1.0, 11.0)}
     masses = ParameterMap(

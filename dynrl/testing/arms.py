@@ -34,7 +34,7 @@ RICH = """
 <mujoco>
   <option timestep="0.005" integrator="RK4" density="1.2" viscosity="0.1" wind="1 0 0"/>
   <worldbody>
-    <geom name="floor" type="plane" size="2 2 .1" pos="0 0 -.6"/>
+    <geom name="floor" type="plane" size="2 2 .1" pos="0 0 -.68"/>
     <body name="upper" gravcomp="0.1">
       <joint name="shoulder" axis="0 1 0" damping="0.1" frictionloss="0.05" limited="true" range="-60 60"/>
       <geom type="capsule" fromto="0 0 0 0 0 -.4" size=".03" contype="0" conaffinity="0"/>
