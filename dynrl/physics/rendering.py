@@ -6,6 +6,7 @@ import copy
 import importlib
 import os
 import sys
+import weakref
 from typing import Any
 
 import mujoco
@@ -76,6 +77,8 @@ class _OffScreen:
         self._scene = mujoco.MjvScene(self._model, maxgeom=1000)
         self._options, self._camera = mujoco.MjvOption(), _camera(task)
         self._frame = mujoco.MjrRect(0, 0, SIZE, SIZE)
+        # At the latest when the interpreter begins to go: later OpenGL is half gone itself.
+        self.close = weakref.finalize(self, _free, self._gl, self._context)
 
     def picture(self, simulations: Simulations, index: int) -> np.ndarray:
         data = _forwarded(simulations, index, self._model)
@@ -86,11 +89,6 @@ class _OffScreen:
         pixels = np.empty((SIZE, SIZE, 3), np.uint8)
         mujoco.mjr_readPixels(pixels, None, self._frame, self._context)
         return pixels[::-1].copy()  # OpenGL counts rows from the bottom
-
-    def close(self) -> None:
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
 
 
 class _Window:
@@ -139,6 +137,12 @@ def _gl_context() -> Any:
         "there is no OpenGL to draw with off screen. Install EGL (apt-get install libegl1 libgl1-mesa-dri) or OSMesa "
         f"(apt-get install libosmesa6), and PyOpenGL (pip install pyopengl). Tried {'; '.join(reasons)}."
     )
+
+
+def _free(gl: Any, context: mujoco.MjrContext) -> None:
+    gl.make_current()
+    context.free()
+    gl.free()
 
 
 def _camera(task: MujocoTask) -> mujoco.MjvCamera:
