@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dynrl.agents.robust.game_env import GameVectorEnv, in_half_ranges
+from dynrl.agents.robust.game_env import GameVectorEnv
 from dynrl.agents.robust.rarl import BOTH, GamePlayers, GameResult, Seats, play
 from dynrl.agents.robust.schedules import Schedule, drifting_parameters
 from dynrl.agents.robust.training import Callback, MakeVec, uniform_sampler
 from dynrl.learning.networks import ActorPolicy, from_unit
 from dynrl.learning.td3 import TD3Config
 
-__all__ = ["StackedPolicy", "TimeConstrained", "TimeConstrainedConfig", "scheduled_returns"]
+__all__ = ["OraclePolicy", "StackedPolicy", "TimeConstrained", "TimeConstrainedConfig", "scheduled_returns"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,40 @@ class StackedPolicy(eqx.Module):
         )
 
 
+class OraclePolicy(eqx.Module):
+    """A policy that is told the parameters: of `[s | psi in the unit cube]`, as `ParamObservation` makes it.
+
+    Attributes:
+        actor: of `[s | psi in [-1, 1]]`, unit actions.
+        low, high: `[a]`, bounds of the environment's actions.
+        observation_size: length of s.
+    """
+
+    actor: Any
+    low: Float[Array, " a"]
+    high: Float[Array, " a"]
+    observation_size: int = eqx.field(static=True)
+
+    def initial_carry(self, num_envs: int) -> tuple[()]:
+        return ()
+
+    def act(
+        self, observation: Float[Array, "b o"], carry: tuple[()], key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, "b a"], tuple[()]]:
+        """Raises: ValueError: the observations lack the parameters."""
+        if observation.shape[-1] <= self.observation_size:
+            raise ValueError(
+                f"this policy is told the parameters: it takes {self.observation_size} observations followed by psi in "
+                f"the unit cube, got {observation.shape[-1]} numbers; wrap the environment in "
+                "dynrl.robust.ParamObservation, or train with sees='vanilla' or 'stacked'"
+            )
+        observation = jnp.asarray(observation, jnp.float32)
+        state, unit = observation[..., : self.observation_size], observation[..., self.observation_size :]
+        seen = jnp.concatenate([state, 2 * unit - 1], axis=-1)
+        action = self.actor.mode(seen) if key is None else self.actor.explore(seen, key)
+        return from_unit(action, self.low, self.high), carry
+
+
 class TimeConstrained:
     """Training against parameters that an adversary moves by at most L of their range per step.
 
@@ -109,8 +143,8 @@ class TimeConstrained:
     parameters drift: `psi <- clip(psi + L b)`, `b in [-1, 1]^d`, from a uniform draw. Both play by TD3; the adversary
     sees state and parameters.
 
-    When: parameters change slowly and unforeseeably (wear, temperature, load). `"oracle"` needs them measured: its
-    policy takes observations `[s | psi in [-1, 1]]`. `"stacked"` infers them from the last step. Train with a small L
+    When: parameters change slowly and unforeseeably (wear, temperature, load). `"oracle"` needs them measured
+    (`OraclePolicy`). `"stacked"` infers them from the last step. Train with a small L
     and evaluate with a larger one and on fixed schedules (`scheduled_returns`).
 
     Guarantees: none.
@@ -136,11 +170,12 @@ class TimeConstrained:
         seats = Seats(env.own + beyond, env.own + env.parameters, env.action_size)
         players = GamePlayers((config.agent, config.adversary), seats, uset.dim, seed)
         result = play(config, env, players, [(BOTH, budget)], budget, seed, callback)
-        if config.sees != "stacked":
+        if config.sees == "vanilla":
             return result
         alone: ActorPolicy = result.policy
-        stacked = StackedPolicy(alone.actor, alone.low, alone.high, env.observation_size)
-        return GameResult(stacked, result.env_steps, result.history, adversary=result.adversary)
+        kind = StackedPolicy if config.sees == "stacked" else OraclePolicy
+        policy = kind(alone.actor, alone.low, alone.high, env.observation_size)
+        return GameResult(policy, result.env_steps, result.history, adversary=result.adversary)
 
 
 def scheduled_returns(
@@ -166,7 +201,7 @@ def scheduled_returns(
         episodes: all played side by side.
         steps: at most, per episode.
         seed: of the starts, the random walk and the environments.
-        sees_parameters: whether the policy takes `[s | psi in [-1, 1]]` (the oracle).
+        sees_parameters: whether the policy takes `[s | psi in the unit cube]` (the oracle).
     """
     rng = np.random.default_rng(seed)
     begin = uset.sample(rng, episodes, method="uniform")
@@ -182,7 +217,7 @@ def scheduled_returns(
         for psi in paths:
             seen = observation
             if sees_parameters:
-                seen = np.concatenate([observation, in_half_ranges(uset, before)], axis=1)
+                seen = np.concatenate([observation, uset.to_unit(before)], axis=1)
             action, carry = policy.act(np.asarray(seen, np.float32), carry)
             env.set_psi(psi)
             observation, reward, terminated, truncated, _ = env.step(np.asarray(action))

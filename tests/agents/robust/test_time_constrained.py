@@ -7,6 +7,7 @@ import pytest
 
 from dynrl.agents.robust.schedules import SCHEDULES, drifting_parameters
 from dynrl.agents.robust.time_constrained import (
+    OraclePolicy,
     StackedPolicy,
     TimeConstrained,
     TimeConstrainedConfig,
@@ -85,6 +86,15 @@ def test_a_stacked_policy_sees_the_step_before_lane_by_lane():
     np.testing.assert_allclose(action, 1 + 3 * actor.mode(seen), rtol=1e-5)
 
 
+def test_an_oracle_takes_parameters_in_the_unit_cube_and_says_so():
+    actor = DeterministicActor(2 + 1, 1, jax.random.key(0), (8,))
+    policy = OraclePolicy(actor, jnp.array([-1.0]), jnp.array([1.0]), 2)
+    action, _ = policy.act(np.array([[0.3, -0.1, 0.75]]), ())
+    np.testing.assert_allclose(action, actor.mode(jnp.array([[0.3, -0.1, 0.5]])), rtol=1e-5)
+    with pytest.raises(ValueError, match="ParamObservation"):
+        policy.act(np.ones((1, 2)), ())
+
+
 def target_vec(num_envs, sampler):
     return GameVectorEnv(TARGET, num_envs, sampler)
 
@@ -93,8 +103,8 @@ USET = GameVectorEnv(TARGET, 1).uset
 
 
 def follow(observation):
-    """Plays the parameters themselves: psi in [-0.2, 1] from [s | half-ranges]."""
-    return 0.4 + 0.6 * observation[:, 1:]
+    """Plays the parameters themselves: psi in [-0.2, 1] from [s | unit cube]."""
+    return -0.2 + 1.2 * observation[:, 1:]
 
 
 def stand(observation):
