@@ -14,7 +14,9 @@ import numpy as np
 from gymnasium import spaces
 
 from dynrl.functional import FunctionalEnv
+from dynrl.physics.batch import Simulations
 from dynrl.physics.mjx_model import SOLVERS, import_mjx, put_model, replaced, variable_fields
+from dynrl.physics.rendering import Screen
 from dynrl.physics.snapshot import read_field
 from dynrl.physics.state import PhysicsState
 from dynrl.physics.task import MujocoTask
@@ -50,7 +52,7 @@ class MjxEnv(FunctionalEnv):
 
     Observations and rewards agree with the C engine to 1e-6 in float64 as long as nothing touches anything else;
     contacts amplify rounding, and there only distributions agree. A simulation that diverges (NaN, or beyond MuJoCo's
-    limit of 1e10) keeps its last state and its episode terminates, `info["diverged"]`.
+    limit of 1e10) keeps its last state and its episode terminates without reward, `info["diverged"]`.
 
     Compiling a robot that has contacts takes a minute or two, and on a CPU the C engine is then faster: MJX is for
     GPUs, and for programs that must be one piece of JAX.
@@ -81,6 +83,11 @@ class MjxEnv(FunctionalEnv):
     def horizon(self) -> int | None:  # type: ignore[override]
         """Steps after which an episode is truncated: the task's."""
         return self.task.horizon
+
+    @property
+    def metadata(self) -> dict[str, Any]:  # type: ignore[override]
+        """Gymnasium's: pictures are drawn with the C engine's renderer."""
+        return {"render_modes": ["rgb_array"], "render_fps": round(1.0 / self.task.dt)}
 
     @property
     def action_space(self) -> spaces.Box:  # type: ignore[override]
@@ -156,7 +163,8 @@ class MjxEnv(FunctionalEnv):
         return self.task.observation(state.physics)
 
     def reward(self, state: MjxState, action: Any, next_state: MjxState, rng: Any, params: Any = None) -> Any:
-        return self.task.outcome(state.physics, action, next_state.physics).reward
+        reward = self.task.outcome(state.physics, action, next_state.physics).reward
+        return jnp.where(next_state.diverged, 0.0, reward)
 
     def terminal(self, state: MjxState, rng: Any, params: Any = None) -> Any:
         return self.task.terminal(state.physics) | state.diverged
@@ -169,6 +177,17 @@ class MjxEnv(FunctionalEnv):
     ) -> dict[str, Any]:
         outcome = self.task.outcome(state.physics, action, next_state.physics)
         return {**outcome.info, "diverged": next_state.diverged}
+
+    def render_image(self, state: MjxState, params: Any = None) -> np.ndarray:  # type: ignore[override]
+        """Draw the state with the C engine's renderer; needs EGL or OSMesa."""
+        simulations, screen = self._studio
+        simulations.set_params(self.default_params if params is None else params)
+        simulations.begin(None, np.asarray(state.physics.qpos)[None], np.asarray(state.physics.qvel)[None])
+        return screen.picture(simulations, 0)
+
+    @cached_property
+    def _studio(self) -> tuple[Simulations, Screen]:
+        return Simulations(self.task, 1, 1), Screen(self.task)
 
     @cached_property
     def _model(self) -> Any:

@@ -65,8 +65,8 @@ def import_mjx() -> Any:
             from mujoco.mjx._src import forward
     except ImportError as error:
         raise ImportError(f"the backend `mjx` needs MuJoCo MJX: pip install mujoco-mjx ({error})") from error
-    # MJX hands this table of halves and ones to JAX as float64. Once a process has computed in float64, JAX cannot compile
-    # float32 programs with it any more ("Cannot lower jaxpr with verifier errors"); in float32 it is the same everywhere.
+    # MJX hands this table of halves and ones to JAX as float64. Once a process has computed in float64, JAX compiles no
+    # float32 program with it any more ("Cannot lower jaxpr with verifier errors"); as float32 the numbers are the same.
     forward._RK4_A = forward._RK4_A.astype(np.float32)
     return mjx
 
