@@ -16,6 +16,8 @@ from dynrl.learning.networks import from_unit
 
 __all__ = ["LinearPolicy", "PolicySearchConfig", "WorstCasePolicySearch"]
 
+SEARCH_EVERY = 10
+
 
 class LinearPolicy(eqx.Module):
     """`u = clip(W s, -1, 1)`, scaled to the environment's actions; a `RobustPolicy` without memory.
@@ -106,7 +108,7 @@ class WorstCasePolicySearch:
         low, high = jnp.asarray(space.low, jnp.float32), jnp.asarray(space.high, jnp.float32)
         policy = LinearPolicy(jnp.asarray(search.best, jnp.float32), low, high)
         learned = {
-            "worst": search.best_worst,
+            "worst": search.best_worst if np.isfinite(search.best_worst) else None,
             "models": search.models.tolist(),
             "weights": search.best.tolist(),
         }
@@ -158,8 +160,9 @@ class _Search:
             scores = (1 - share) * returns.min(axis=1) + share * returns.mean(axis=1)
             strategy.tell(proposals, list(-scores))
             leader = int(scores.argmax())
-            lasted = not played.terminated.reshape(len(weights), -1)[leader].any()
-            if lasted and self.search(weights[leader]):
+            if self.best_worst == -np.inf:
+                self.best = weights[leader]
+            if self.promising(played, returns, leader, generation) and self.search(weights[leader]):
                 break
             generation += 1
             row = {"env_steps": self.spent, "stage": "training", "return": float(returns[leader].mean())}
@@ -171,6 +174,20 @@ class _Search:
                     )
                 )
 
+    def promising(self, played: Played, returns: np.ndarray, leader: int, generation: int) -> bool:
+        """Whether the leader is worth a search: it lasted on every model, or (asked now and then) its whole episodes
+        are better than the best worst case so far."""
+        shape = returns.shape
+        ended, lengths = played.terminated.reshape(shape)[leader], played.lengths.reshape(shape)[leader]
+        if not ended.any():
+            return True
+        whole = bool((ended | (lengths < self.cut)).all())
+        return (
+            whole
+            and generation % SEARCH_EVERY == SEARCH_EVERY - 1
+            and returns[leader].min() > self.best_worst
+        )
+
     def search(self, weights: np.ndarray) -> bool:
         """Plays whole episodes on the models and, if it lasts there, over the set; the worst model joins.
 
@@ -181,7 +198,8 @@ class _Search:
         self.searches += 1
         points, episode_seed = self.models, self.episode_seed(-self.searches)
         played = self.play(weights[None], points, episode_seed, None, "search")
-        if self.config.points and not played.terminated.any():
+        # the worst of a few models bounds the worst case from above: the rest is played only where it can still matter
+        if self.config.points and played.returns.min() > self.best_worst:
             drawn = self.uset.sample(rng, self.config.points, method="sobol")
             further = self.play(weights[None], drawn, episode_seed, None, "search")
             points = np.concatenate([points, drawn])

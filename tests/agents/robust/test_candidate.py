@@ -12,30 +12,30 @@ from dynrl.learning.networks import GaussianActor
 from dynrl.learning.replay import Transitions
 from dynrl.learning.sac import SACConfig
 
-O, A, B = 3, 2, 40
+OBSERVED, ACTED, B = 3, 2, 40
 CONFIG = SACConfig(hidden=(8, 8), critic_rate=1e-2, averaging=0.1, discount=0.8, first_temperature=1.0)
 
 
 def expert(seed):
-    state = initial_state(CONFIG, O, A, jax.random.key(seed))
-    return Expert(state.actor, state.critic, PredictorValidity.of(state.critic, O))
+    state = initial_state(CONFIG, OBSERVED, ACTED, jax.random.key(seed))
+    return Expert(state.actor, state.critic, PredictorValidity.of(state.critic, OBSERVED))
 
 
 EXPERTS = [expert(seed) for seed in range(3)]
-DEFAULT = GaussianActor(O, A, jax.random.key(9), hidden=(8, 8))
+DEFAULT = GaussianActor(OBSERVED, ACTED, jax.random.key(9), hidden=(8, 8))
 LOW, HIGH = [-2.0, 0.0], [2.0, 1.0]
 
 
 def candidate(thresholds, experts=EXPERTS):
-    return CandidatePolicy.of(experts, thresholds, DEFAULT, LOW, HIGH, O)
+    return CandidatePolicy.of(experts, thresholds, DEFAULT, LOW, HIGH, OBSERVED)
 
 
 def lanes(seed=0):
     one, two, three, four = jax.random.split(jax.random.key(seed), 4)
-    observation = jax.random.normal(one, (B, O))
+    observation = jax.random.normal(one, (B, OBSERVED))
     memory = Memory(
-        observation + 0.3 * jax.random.normal(two, (B, O)),
-        jax.random.uniform(three, (B, A), minval=-1, maxval=1),
+        observation + 0.3 * jax.random.normal(two, (B, OBSERVED)),
+        jax.random.uniform(three, (B, ACTED), minval=-1, maxval=1),
         jax.random.bernoulli(four, 0.8, (B,)),
     )
     return observation, memory
@@ -91,18 +91,18 @@ def test_one_threshold_per_expert():
 
 def test_plain_values_leave_out_the_entropy_bonus_that_soft_ones_hold():
     rng, shape = np.random.default_rng(0), (600, 32)
-    ones = np.ones((*shape, O), np.float32)
-    action = rng.uniform(-1, 1, (*shape, A)).astype(np.float32)
+    ones = np.ones((*shape, OBSERVED), np.float32)
+    action = rng.uniform(-1, 1, (*shape, ACTED)).astype(np.float32)
     none = np.zeros(shape, np.float32)
     batches = Transitions(ones, action, none + 1, ones, none, np.zeros((*shape, 0), np.float32))
     config = SACConfig(**{**vars(CONFIG), "actor_rate": 1e-9, "temperature_rate": 1e-9})
-    learner = Specialist(config, initial_state(config, O, A, jax.random.key(0)))
+    learner = Specialist(config, initial_state(config, OBSERVED, ACTED, jax.random.key(0)))
     learner.learn(batches)
-    state, here = learner.state, np.ones((64, O), np.float32)
+    state, here = learner.state, np.ones((64, OBSERVED), np.float32)
     sampled, log_density = state.actor.sample(here, jax.random.key(5))
     plain, soft = state.critic.plain(here, sampled), state.critic.soft(here, sampled)
     np.testing.assert_allclose(plain, 1 / (1 - 0.8), rtol=0.05)
-    bonus = -float(np.mean(state.actor.sample(np.ones((4096, O)), jax.random.key(6))[1]))
+    bonus = -float(np.mean(state.actor.sample(np.ones((4096, OBSERVED)), jax.random.key(6))[1]))
     np.testing.assert_allclose(soft.mean(), 5 + 0.8 / 0.2 * bonus, rtol=0.1)
     np.testing.assert_allclose(state.critic.following(here, sampled), 1, atol=0.1)
     assert np.isfinite(np.asarray(log_density)).all()
@@ -110,15 +110,15 @@ def test_plain_values_leave_out_the_entropy_bonus_that_soft_ones_hold():
 
 def gaussian_experience(count, seed=0):
     rng = np.random.default_rng(seed)
-    observation, action = rng.normal(2, 3, (count, O)), rng.normal(0, 0.3, (count, A))
-    following = observation + rng.normal(0, 0.1, (count, O))
+    observation, action = rng.normal(2, 3, (count, OBSERVED)), rng.normal(0, 0.3, (count, ACTED))
+    following = observation + rng.normal(0, 0.1, (count, OBSERVED))
     columns = (observation, action, np.zeros(count), following, np.zeros(count), np.zeros((count, 0)))
     return Transitions(*(column.astype(np.float32) for column in columns))
 
 
 def test_gaussian_errors_are_chi_of_the_experience_and_grow_outside():
     data = gaussian_experience(20_000)
-    model = GaussianValidity.blank(O, A).fit(data)
+    model = GaussianValidity.blank(OBSERVED, ACTED).fit(data)
     fresh = gaussian_experience(5_000, seed=1)
     errors = np.asarray(
         model.error(*(jnp.asarray(c) for c in (fresh.observation, fresh.action, fresh.next_observation)))
@@ -130,7 +130,7 @@ def test_gaussian_errors_are_chi_of_the_experience_and_grow_outside():
 
 def test_the_quantile_threshold_passes_its_share():
     data = gaussian_experience(4_000)
-    model = GaussianValidity.blank(O, A).fit(data)
+    model = GaussianValidity.blank(OBSERVED, ACTED).fit(data)
     threshold = quantile_threshold(model, data, 0.95)
     errors = np.asarray(model.error(data.observation, data.action, data.next_observation))
     assert (errors <= threshold + 1e-6).mean() == pytest.approx(0.95, abs=0.001)
@@ -141,8 +141,8 @@ def test_the_quantile_threshold_passes_its_share():
 def test_replay_scaling_makes_the_predictors_error_free_of_units():
     data = gaussian_experience(4_000)
     critic = EXPERTS[0].critic
-    raw = PredictorValidity.of(critic, O).fit(data)
-    scaled = PredictorValidity.of(critic, O, "replay").fit(data)
+    raw = PredictorValidity.of(critic, OBSERVED).fit(data)
+    scaled = PredictorValidity.of(critic, OBSERVED, "replay").fit(data)
     point = (data.observation[0], data.action[0], data.next_observation[0])
     difference = np.abs(np.asarray(critic.following(*point[:2]).mean(0)) - point[2])
     np.testing.assert_allclose(raw.error(*point), difference.sum(), rtol=1e-5)
