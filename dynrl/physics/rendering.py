@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import importlib
 import os
@@ -77,8 +78,11 @@ class _OffScreen:
         self._scene = mujoco.MjvScene(self._model, maxgeom=1000)
         self._options, self._camera = mujoco.MjvOption(), _camera(task)
         self._frame = mujoco.MjrRect(0, 0, SIZE, SIZE)
-        # At the latest when the interpreter begins to go: later OpenGL is half gone itself.
+        # At the latest when the interpreter begins to go: later OpenGL is half gone itself. Not by `finalize`'s own
+        # hook, which another package (JAX) may have set before OpenGL's, and which then runs after it.
         self.close = weakref.finalize(self, _free, self._gl, self._context)
+        self.close.atexit = False
+        atexit.register(self.close)
 
     def picture(self, simulations: Simulations, index: int) -> np.ndarray:
         data = _forwarded(simulations, index, self._model)
