@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from gymnasium.vector import SyncVectorEnv
 from scipy.stats import ks_2samp
 
 from dynrl.envs.mujoco_robots import InvertedPendulum
+from dynrl.faces.gymnasium_env import GymnasiumEnv
 from dynrl.faces.rollout import rollout
+from dynrl.faces.vector_env import VectorEnv
 from dynrl.physics.batch_env import MujocoVectorEnv
 from dynrl.physics.mjx_env import MjxEnv
 from dynrl.physics.snapshot import write_fields
@@ -231,3 +234,25 @@ def _random(state, observation, key):
 
 def _reward_and_mask(transition):
     return transition.reward, transition.mask
+
+
+@pytest.mark.slow
+def test_the_faces_take_it_and_a_stored_episode_goes_on():
+    """Four lanes are four single environments, auto-resets included; a restored episode plays the same numbers."""
+    env = MjxEnv(FreeArm(horizon=6), x64=True)
+    many = VectorEnv(env, 4, autoreset_mode="SameStep")
+    singles = SyncVectorEnv([lambda: GymnasiumEnv(env)] * 4, autoreset_mode="SameStep")
+    rng = np.random.default_rng(0)
+    np.testing.assert_allclose(many.reset(seed=3)[0], singles.reset(seed=3)[0], rtol=0, atol=1e-12)
+    for _ in range(15):
+        action = rng.uniform(-1, 1, (4, 1)).astype(np.float32)
+        ours, theirs = many.step(action), singles.step(action)
+        for mine, other in zip(ours[:4], theirs[:4], strict=True):
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-10)
+    one, twin = singles.envs[0], GymnasiumEnv(env)
+    twin.load_state_dict(one.state_dict())
+    action = np.array([0.5], np.float32)
+    for mine, other in zip(one.step(action)[:4], twin.step(action)[:4], strict=True):
+        np.testing.assert_array_equal(mine, other)
+    with pytest.raises(ValueError, match="outside the space"):
+        one.step(np.array([3.0], np.float32))
