@@ -195,6 +195,11 @@ BENCHMARKS: dict[str, Entry] = _table(
         "dynrl.bench.physics:figures",
         "MuJoCo robots against Gymnasium and EnvPool, parameters, MJX, training",
     ),
+    Entry(
+        "robust",
+        "dynrl.agents.robust.bench:figures",
+        "tabular solvers, worst-case search, reports and robust training",
+    ),
     Entry("deploy", "dynrl.robots.bench:figures", "control loop, safety, wire and recordings of deployments"),
 )
 
