@@ -3,10 +3,10 @@ with Gymnasium's environments."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import gymnasium
@@ -88,31 +88,25 @@ def throughput(name: str, num_envs: int, repetitions: int) -> dict[str, list[flo
     except ImportError as error:
         raise ImportError("the comparison needs EnvPool: pip install envpool") from error
     task: Any = make_world(f"dynrl/{name}-v0")
-    envs: dict[str, Any] = {
-        "dynrl": MujocoVectorEnv(task, num_envs, num_threads=THREADS),
-        "EnvPool": _quietly(
-            partial(
-                envpool.make,
-                f"{name}-v5",
-                env_type="gymnasium",
-                num_envs=num_envs,
-                num_threads=THREADS,
-                seed=0,
-            )
-        ),
-        "SyncVectorEnv": SyncVectorEnv(
-            [lambda: gymnasium.make(f"{name}-v5")] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
-        ),
-    }
+    with _quiet_engines():
+        envs: dict[str, Any] = {
+            "dynrl": MujocoVectorEnv(task, num_envs, num_threads=THREADS),
+            "EnvPool": envpool.make(
+                f"{name}-v5", env_type="gymnasium", num_envs=num_envs, num_threads=THREADS, seed=0
+            ),
+            "SyncVectorEnv": SyncVectorEnv(
+                [lambda: gymnasium.make(f"{name}-v5")] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP
+            ),
+        }
+        envs["EnvPool"].reset()
+        for library in ("dynrl", "SyncVectorEnv"):
+            envs[library].reset(seed=0)
     assert envs["EnvPool"].config["frame_skip"] == task.frame_skip
     rng, space = np.random.default_rng(0), task.action_space
     steps = max(2, 2048 // num_envs)
     actions = rng.uniform(space.low, space.high, (steps, num_envs, *space.shape)).astype(np.float32)
     dtypes = {library: env.action_space.dtype for library, env in envs.items()}
     played = {library: actions.astype(dtype) for library, dtype in dtypes.items()}
-    envs["EnvPool"].reset()
-    for library in ("dynrl", "SyncVectorEnv"):
-        envs[library].reset(seed=0)
     rates: dict[str, list[float]] = {library: [] for library in envs}
     for repetition in range(repetitions + 1):
         for library, env in envs.items():
@@ -124,12 +118,13 @@ def throughput(name: str, num_envs: int, repetitions: int) -> dict[str, list[flo
     return rates
 
 
-def _quietly(make: Callable[[], Any]) -> Any:
-    # EnvPool's engine writes the same note about HalfCheetah's model once for each environment.
+@contextlib.contextmanager
+def _quiet_engines() -> Iterator[None]:
+    # MuJoCo writes the same note about HalfCheetah's model once for each environment.
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        return make()
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -151,7 +146,9 @@ def largest_difference(name: str, steps: int) -> float:
         does not.
     """
     task: Any = make_world(f"dynrl/{name}-v0")
-    ours, theirs = MujocoEnv(task), gymnasium.make(f"{name}-v5").unwrapped
+    ours = MujocoEnv(task)
+    with _quiet_engines():
+        theirs: Any = gymnasium.make(f"{name}-v5").unwrapped
     ours.action_space.seed(0)
     _same_start(ours, theirs, 0)
     worst = 0.0
