@@ -31,7 +31,7 @@ class RARLConfig:
     """Settings of RARL.
 
     Attributes:
-        agent, adversary: of the two TD3 learners.
+        agent, adversary: of the two TD3 learners; both learn from batches of the agent's size.
         sees_parameters: whether the adversary sees the parameters that it played last.
         sees_action: whether it sees the agent's action of the step before it plays.
         alternate: the paper's scheme: only one of the two learns at a time, from data of its own phases. False: both

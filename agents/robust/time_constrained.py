@@ -31,7 +31,7 @@ class TimeConstrainedConfig:
         sees: what the agent sees: `"vanilla"` the state; `"stacked"` also the previous state and action; `"oracle"`
             also the parameters, in [-1, 1].
         rate: L, greatest change of a parameter in one step, as a fraction of its range.
-        agent, adversary: of the two TD3 learners.
+        agent, adversary: of the two TD3 learners; both learn from batches of the agent's size.
         num_envs: lanes of the vector environment.
         random_steps: environment steps with random actions of both before learning; None for 25 000, or a tenth of the
             budget where that is less.
