@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from mujoco.batch import SimulationError
 
 from dynrl.envs.mujoco_robots import Ant, Hopper, InvertedPendulum, Walker2d
 from dynrl.errors import FileFormatError
@@ -73,6 +74,28 @@ def test_a_diverged_simulation_ends_its_own_episode_and_nobody_elses(task, mode,
         assert np.isfinite(shown[0]).all()
         assert np.isfinite(shown[1]).all()
     assert np.abs(shown[0][2]).max() < 1e3 < np.abs(start).max() * 1e9
+
+
+def test_an_error_of_the_engine_ends_the_episodes_that_it_names(monkeypatch):
+    env, calm = (MujocoVectorEnv(Hopper(), 4, num_threads=1) for _ in range(2))
+    env.reset(seed=2)
+    calm.reset(seed=2)
+    batch = env._episodes.simulations._batch
+    step = batch.step
+
+    def fails_in_one(ids, nstep):
+        step(np.array([0, 2, 3]), nstep=nstep)
+        raise SimulationError(np.array([1]), "stack overflow")
+
+    played = actions(env, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "step", fails_in_one)
+        shown = env.step(played[0])
+    same(shown[:4], calm.step(played[0])[:4], [0, 2, 3])
+    assert shown[2].tolist() == shown[4]["diverged"].tolist() == [False, True, False, False]
+    shown, expected = env.step(played[1]), calm.step(played[1])
+    same(shown[:4], expected[:4], [0, 2, 3])
+    assert not shown[2][1]
 
 
 def test_an_unreadable_number_of_the_engine_is_a_divergence(tmp_path, monkeypatch):
