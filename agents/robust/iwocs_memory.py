@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +90,7 @@ class Memory:
             "thresholds", "models", "next_model", "worst", "best_possible", "env_steps", "search_cost",
             "history", "status",
         )  # fmt: skip
-        meta = {name: getattr(self, name) for name in names}
+        meta = {name: copy.deepcopy(getattr(self, name)) for name in names}
         stages.save(arrays, {**meta, "experts": len(self.experts), "trained": self.default is not None})
 
     @classmethod
@@ -99,7 +100,7 @@ class Memory:
         if saved is None:
             return cls()
         arrays, meta = saved
-        values = dict(meta)
+        values = copy.deepcopy(dict(meta))
         trained, experts = values.pop("trained"), values.pop("experts")
         blank = initial_state(config.training.sac, observation_size, action_size, jax.random.key(0))
         validity = blank_validity(config, blank.critic, observation_size, action_size)

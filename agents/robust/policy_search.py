@@ -199,7 +199,9 @@ class _Search:
         points, episode_seed = self.models, self.episode_seed(-self.searches)
         played = self.play(weights[None], points, episode_seed, None, "search")
         # the worst of a few models bounds the worst case from above: the rest is played only where it can still matter
-        if self.config.points and played.returns.min() > self.best_worst:
+        wanted = -np.inf if self.config.target is None else self.config.target
+        bound = played.returns.min()
+        if self.config.points and bound > self.best_worst and bound >= wanted:
             drawn = self.uset.sample(rng, self.config.points, method="sobol")
             further = self.play(weights[None], drawn, episode_seed, None, "search")
             points = np.concatenate([points, drawn])
