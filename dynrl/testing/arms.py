@@ -101,3 +101,7 @@ class RichArm(FreeArm):
 
     def spec(self) -> mujoco.MjSpec:
         return mujoco.MjSpec.from_string(RICH)
+
+    def initial(self, uniform: Any, normal: Any) -> tuple[Any, Any]:
+        spread = 2.0 * uniform - 1.0  # near hanging, where the tool touches the floor
+        return 0.3 * spread[..., :2], 3.0 * spread[..., 2:]
