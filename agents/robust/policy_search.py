@@ -139,9 +139,9 @@ class _Search:
         return self.budget - self.spent
 
     def go(self, callback: Callback | None) -> None:
-        from cma import CMAEvolutionStrategy  # type: ignore[import-untyped]
+        from cma import CMAEvolutionStrategy
 
-        options = {
+        options: dict[str, Any] = {
             "popsize": self.config.population,
             "seed": self.seed + 1,
             "verbose": -9,

@@ -233,7 +233,8 @@ def run_off_policy(
     if on_begin is not None:
         on_begin(env, np.arange(lanes))
     running, lengths = np.zeros(lanes), np.zeros(lanes, int)
-    collection, owed, metrics = Collection(), 0.0, {}
+    collection, owed = Collection(), 0.0
+    metrics: Mapping[str, float] = {}
     while collection.steps < steps:
         column = np.zeros((lanes, 0), np.float32) if extra is None else extra(env)
         if collection.steps < random_steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ __all__ = ["Replay", "Transitions"]
 
 
 class Transitions(NamedTuple):
-    """Transitions with any leading shape.
+    """Transitions with any leading shape, as NumPy or JAX arrays.
 
     Attributes:
         observation: `[..., o]`, float32.
@@ -23,12 +23,12 @@ class Transitions(NamedTuple):
         extra: `[..., e]`, a further column such as model parameters; `e` may be 0.
     """
 
-    observation: np.ndarray
-    action: np.ndarray
-    reward: np.ndarray
-    next_observation: np.ndarray
-    terminated: np.ndarray
-    extra: np.ndarray
+    observation: Any
+    action: Any
+    reward: Any
+    next_observation: Any
+    terminated: Any
+    extra: Any
 
 
 class Replay:
