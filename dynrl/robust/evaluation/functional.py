@@ -154,6 +154,9 @@ def _play(
         following, shown = step(episode, action, params)
         return following.state, shown
 
+    def sound_numbers(*arrays: Any) -> Any:
+        return _all_finite(arrays, lanes)
+
     acting = partial(_drawn_actions if program.stochastic else _mode_actions, policy)
     zero = jnp.zeros(lanes, float)
     nothing = Tally(zero, zero, jnp.zeros(lanes, jnp.int32), jnp.zeros(lanes, bool), jnp.zeros(lanes, bool))
@@ -165,12 +168,11 @@ def _play(
     def one_step(carry: tuple) -> tuple:
         time, episode, observation, memory, live, weight, tally = carry
         action, following_memory = _computed_once(live, acting, observation, memory, keys, time)
-        # The key stays outside: where no draw is made, XLA drops its splitting.
         playable = _within(env.action_space, action)
         state, shown = _computed_once(live, stepped, episode, playable)
         # The key stays outside: where no draw is made, XLA drops its splitting.
         following = Episode(state, jax.vmap(lambda key: split_key(key)[0])(episode.key), episode.elapsed + 1)
-        broken = live & ~_all_finite((action, shown.reward, shown.observation, state), lanes)
+        broken = live & ~_computed_once(live, sound_numbers, action, shown.reward, shown.observation, state)
         if "diverged" in shown.info:
             broken = broken | (live & shown.info["diverged"])
         reward = jnp.where(live & ~broken, shown.reward, 0)
