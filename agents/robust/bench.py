@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dynrl.agents.robust import bench_training
 from dynrl.bench import Figure, robust_import, robust_search, robust_tabular
 
 
@@ -12,3 +13,4 @@ def figures(quick: bool) -> Iterator[Figure]:
     yield from robust_import.figures(quick)
     yield from robust_tabular.figures(quick)
     yield from robust_search.figures(quick)
+    yield from bench_training.figures(quick)
