@@ -239,7 +239,11 @@ def _table(cells: Cells, columns: tuple[int, int], others: str) -> tuple[np.ndar
 
 def _mark(axis: Any, report: RobustnessReport, columns: tuple[int, int]) -> None:
     a, b = columns
+    axis.autoscale(False)  # a nominal model outside the set must not stretch the picture
     if report.nominal is not None:
-        nominal = report.nominal.psi[0]
-        axis.plot(nominal[a], nominal[b], "w+", markersize=10, markeredgewidth=2, label="nominal")
+        x, y = report.nominal.psi[0][[a, b]]
+        low, high = report.cells.psi[:, [a, b]].min(axis=0), report.cells.psi[:, [a, b]].max(axis=0)
+        inside = low[0] <= x <= high[0] and low[1] <= y <= high[1]
+        label = "nominal" if inside else "nominal (outside)"
+        axis.plot(x, y, "w+", markersize=10, markeredgewidth=2, label=label)
     axis.plot(report.worst.psi[a], report.worst.psi[b], "rx", markersize=9, markeredgewidth=2, label="worst")

@@ -1,12 +1,23 @@
 """Searches find known minima, within their budget, and leave nothing behind."""
 
+import dataclasses
 import os
 
 import numpy as np
 import pytest
 
 from dynrl.robust import FiniteSet, Param, UncertaintySet
-from dynrl.robust.search import CMAES, Auto, Corners, Grid, RandomLocal, Sobol, worst_case_search
+from dynrl.robust.search import (
+    CMAES,
+    Auto,
+    Corners,
+    Grid,
+    RandomLocal,
+    Sobol,
+    rank_changes,
+    steady_worst_case,
+    worst_case_search,
+)
 from dynrl.testing.landscapes import SQUARE, Landscape, bowl, slope
 
 BOWL, SLOPE = Landscape(bowl), Landscape(slope)
@@ -193,3 +204,31 @@ def test_random_local_narrows_down():
     found = worst_case_search(INSIDE, BOWL, SQUARE, RandomLocal(random=20, cloud=10), budget=400)
     distance = np.linalg.norm(SQUARE.to_unit(found.trace.psi) - INSIDE, axis=1)
     assert distance[:20].mean() > 5 * distance[-100:].mean()
+
+
+def test_an_order_that_noise_cannot_change_needs_one_episode():
+    found = steady_worst_case(None, SLOPE, SQUARE, Grid(6), budget=36)
+    assert rank_changes(None, SLOPE, found)[0] == 0
+    # Noise that all models share changes no order either.
+    shared = steady_worst_case(None, Landscape(slope, noise=50.0), SQUARE, Grid(6), budget=36)
+    assert len(found.episode_seeds) == len(shared.episode_seeds) == 1
+    assert found.env_steps == 36 + 4  # a tenth of the models was played again
+
+
+def test_episodes_are_doubled_until_the_order_is_steady():
+    asked = []
+
+    def independent(policy, psi, seeds):
+        played = SLOPE(policy, psi, seeds)
+        asked.append(len(seeds))
+        noise = [
+            [np.random.default_rng([int(s), int(1e6 * row.sum())]).normal() for s in seeds] for row in psi
+        ]
+        return dataclasses.replace(played, returns=played.returns + 4 * np.array(noise))
+
+    found = steady_worst_case(None, independent, SQUARE, Grid(10), budget=100, max_episodes=256)
+    used = len(found.episode_seeds)
+    assert 4 <= used < 256 and asked[0] == 1 and max(asked) == used
+    assert rank_changes(None, independent, found)[0] <= 0.2
+    once = worst_case_search(None, independent, SQUARE, Grid(10), budget=100)
+    assert rank_changes(None, independent, once)[0] > 0.4
