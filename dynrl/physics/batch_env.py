@@ -13,7 +13,19 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from dynrl.physics.episodes import Episodes, Step, checked_seeds
+from dynrl.physics.episodes import Episodes, Step
+from dynrl.physics.face_input import (
+    checked_autoreset_mode,
+    checked_count,
+    checked_forces,
+    checked_ids,
+    checked_render_mode,
+    checked_seeds,
+    metadata_of,
+    refuse_options,
+    require_reset,
+    set_state,
+)
 from dynrl.physics.rendering import Screen
 from dynrl.physics.task import MujocoTask
 
@@ -37,8 +49,8 @@ class MujocoEnv(gymnasium.Env):
         self, task: MujocoTask, params: Mapping[str, Any] | None = None, render_mode: str | None = None
     ):
         self.task = task
-        self.metadata = _metadata(task)
-        self.render_mode = _checked_render_mode(self.metadata, render_mode)
+        self.metadata = metadata_of(task)
+        self.render_mode = checked_render_mode(self.metadata, render_mode)
         self.observation_space = deepcopy(task.observation_space)
         self.action_space = deepcopy(task.action_space)
         self._episodes = Episodes(task, 1, 1, params)
@@ -61,7 +73,7 @@ class MujocoEnv(gymnasium.Env):
         Raises:
             ValueError: an unknown field, a wrong shape, a number that is not finite; nothing has changed then.
         """
-        self._episodes.simulations.set_params(fields, _checked_ids(ids, 1))
+        self._episodes.simulations.set_params(fields, checked_ids(ids, 1))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -75,7 +87,7 @@ class MujocoEnv(gymnasium.Env):
         Raises:
             ValueError: an option.
         """
-        _refuse_options(self.task, options)
+        refuse_options(self.task, options)
         super().reset(seed=seed)
         if seed is None and not self._seeded:
             seed = int(self.np_random.integers(2**63))
@@ -109,7 +121,7 @@ class MujocoEnv(gymnasium.Env):
         Raises:
             ValueError: a wrong shape, or a number that is not finite.
         """
-        self._episodes.simulations.set_forces(_checked_forces(self.task, [forces], 1))
+        self._episodes.simulations.set_forces(checked_forces(self.task, [forces], 1))
 
     def state(self) -> tuple[np.ndarray, np.ndarray]:
         """Return where the simulation stands: position `[nq]` and velocity `[nv]`, copied."""
@@ -122,7 +134,7 @@ class MujocoEnv(gymnasium.Env):
         Raises:
             ValueError: a wrong shape, or a number that is not finite.
         """
-        return _set_state(self._episodes, [qpos], [qvel], np.array([0]))[0]
+        return set_state(self._episodes, [qpos], [qvel], np.array([0]))[0]
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return everything that the running episode's future depends on, as named arrays.
@@ -130,7 +142,7 @@ class MujocoEnv(gymnasium.Env):
         Raises:
             gymnasium.error.ResetNeeded: never reset.
         """
-        _require_reset(self._seeded, "store an episode")
+        require_reset(self._seeded, "store an episode")
         return {**self._episodes.state_dict(), "ended": np.array(self._ended)}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -151,7 +163,7 @@ class MujocoEnv(gymnasium.Env):
         """
         if self.render_mode is None:
             return None
-        _require_reset(self._seeded, "render")
+        require_reset(self._seeded, "render")
         return (
             self._screen.picture(self._episodes.simulations, 0) if self.render_mode == "rgb_array" else None
         )
@@ -203,8 +215,8 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         self.task = task
         self.num_envs = checked_count("num_envs", num_envs)
         self.autoreset_mode = checked_autoreset_mode(autoreset_mode)
-        self.metadata = {**_metadata(task), "autoreset_mode": self.autoreset_mode}
-        self.render_mode = _checked_render_mode(self.metadata, render_mode)
+        self.metadata = {**metadata_of(task), "autoreset_mode": self.autoreset_mode}
+        self.render_mode = checked_render_mode(self.metadata, render_mode)
         self.single_observation_space = deepcopy(task.observation_space)
         self.single_action_space = deepcopy(task.action_space)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -237,7 +249,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         Raises:
             ValueError: an unknown field, a wrong shape, a number that is not finite; nothing has changed then.
         """
-        self._episodes.simulations.set_params(fields, _checked_ids(ids, self.num_envs))
+        self._episodes.simulations.set_params(fields, checked_ids(ids, self.num_envs))
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -251,7 +263,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         Raises:
             ValueError: an option, a negative seed, or a list of another length than `num_envs`.
         """
-        _refuse_options(self.task, options)
+        refuse_options(self.task, options)
         seeds = checked_seeds(seed, self.num_envs)
         if isinstance(seed, (int, np.integer)):
             super().reset(seed=int(seed))
@@ -274,7 +286,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
                 nothing has changed then.
             gymnasium.error.ResetNeeded: never reset.
         """
-        _require_reset(self._seeded, "step")
+        require_reset(self._seeded, "step")
         shown = self._step(actions)
         self._show()
         return shown
@@ -301,9 +313,9 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         Raises:
             ValueError: a wrong shape, or a number that is not finite.
         """
-        chosen = _checked_ids(ids, self.num_envs)
+        chosen = checked_ids(ids, self.num_envs)
         count = self.num_envs if chosen is None else len(chosen)
-        self._episodes.simulations.set_forces(_checked_forces(self.task, forces, count), chosen)
+        self._episodes.simulations.set_forces(checked_forces(self.task, forces, count), chosen)
 
     def state(self) -> tuple[np.ndarray, np.ndarray]:
         """Return where the simulations stand: positions `[N, nq]` and velocities `[N, nv]`, copied."""
@@ -319,8 +331,8 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         Raises:
             ValueError: a wrong shape, or a number that is not finite.
         """
-        chosen = _checked_ids(ids, self.num_envs)
-        return _set_state(self._episodes, qpos, qvel, np.arange(self.num_envs) if chosen is None else chosen)
+        chosen = checked_ids(ids, self.num_envs)
+        return set_state(self._episodes, qpos, qvel, np.arange(self.num_envs) if chosen is None else chosen)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return everything that the running episodes' future depends on, parameters included, as named arrays.
@@ -328,7 +340,7 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
         Raises:
             gymnasium.error.ResetNeeded: never reset.
         """
-        _require_reset(self._seeded, "store episodes")
+        require_reset(self._seeded, "store episodes")
         return {**self._episodes.state_dict(), "done": self._done.copy()}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -348,8 +360,8 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
             gymnasium.error.ResetNeeded: never reset.
             gymnasium.error.DependencyNotInstalled: neither EGL nor OSMesa works here.
         """
-        _require_reset(self._seeded, "render")
-        _checked_ids(index, self.num_envs)
+        require_reset(self._seeded, "render")
+        checked_ids(index, self.num_envs)
         return self._screen.picture(self._episodes.simulations, index)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
@@ -419,85 +431,6 @@ class MujocoVectorEnv(gymnasium.vector.VectorEnv):
                 result[f"_{name}"] = fresh.copy()
             result[name][ids] = value
         return result
-
-
-def checked_count(name: str, value: int) -> int:
-    """Return a positive count.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}, expected a positive integer.")
-    return int(value)
-
-
-def checked_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    """Return the mode if it is one of the two that reset.
-
-    Raises:
-        ValueError: it is not.
-    """
-    try:
-        mode = AutoresetMode(mode)
-    except ValueError:
-        mode = AutoresetMode.DISABLED
-    if mode is AutoresetMode.DISABLED:
-        raise ValueError("autoreset_mode must be AutoresetMode.NEXT_STEP or AutoresetMode.SAME_STEP.")
-    return mode
-
-
-def _metadata(task: MujocoTask) -> dict[str, Any]:
-    return {"render_modes": ["human", "rgb_array"], "render_fps": round(1.0 / task.dt)}
-
-
-def _checked_render_mode(metadata: Mapping[str, Any], render_mode: str | None) -> str | None:
-    if render_mode is not None and render_mode not in metadata["render_modes"]:
-        raise ValueError(
-            f"render_mode is {render_mode!r}, expected None or one of {metadata['render_modes']}."
-        )
-    return render_mode
-
-
-def _checked_ids(ids: Any, num: int) -> np.ndarray | None:
-    if ids is None:
-        return None
-    array = np.atleast_1d(np.asarray(ids))
-    if array.dtype.kind not in "iu" or array.ndim != 1 or not ((array >= 0) & (array < num)).all():
-        raise ValueError(f"ids are {ids!r}, expected integers from 0 to {num - 1}.")
-    return array
-
-
-def _refuse_options(task: MujocoTask, options: Mapping[str, Any] | None) -> None:
-    if options:
-        raise ValueError(
-            f"{type(task).__name__} knows no reset option {sorted(options)[0]!r}; it takes none. "
-            "Change the physics with set_params, and the state with set_state."
-        )
-
-
-def _require_reset(done: bool, what: str) -> None:
-    if not done:
-        raise ResetNeeded(f"cannot {what}: never reset; call reset() first.")
-
-
-def _set_state(episodes: Episodes, qpos: Any, qvel: Any, ids: np.ndarray) -> np.ndarray:
-    model, arrays = episodes.task.model, []
-    for name, value, size in (("qpos", qpos, model.nq), ("qvel", qvel, model.nv)):
-        array = np.asarray(value, float)
-        if array.shape != (len(ids), size) or not np.isfinite(array).all():
-            raise ValueError(f"{name} has shape {array.shape}, expected {(len(ids), size)}, all finite.")
-        arrays.append(array)
-    episodes.simulations.write(ids, *arrays)
-    return episodes.observe(ids)
-
-
-def _checked_forces(task: MujocoTask, forces: Any, count: int) -> np.ndarray:
-    array = np.asarray(forces, float)
-    shape = (count, task.model.nbody, 6)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"forces have shape {array.shape}, expected {shape}, all finite.")
-    return array
 
 
 def _masked(info: Mapping[str, np.ndarray], mask: np.ndarray) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,21 +201,3 @@ def _as_array(actions: Any, space: spaces.Box) -> np.ndarray:
         return np.asarray(actions)
     except ValueError as error:
         raise ValueError(f"actions are no array ({error}); expected {space}.") from error
-
-
-def checked_seeds(seed: int | Sequence[int | None] | None, num: int) -> list[int | None]:
-    """Return one seed per environment: `seed + i`, or `seed[i]` of a list; None where there is none.
-
-    Raises:
-        ValueError: a list of another length, or a negative seed.
-    """
-    if seed is None or isinstance(seed, (int, np.integer)):
-        seeds: list[int | None] = [None if seed is None else int(seed) + i for i in range(num)]
-    else:
-        seeds = [None if value is None else int(value) for value in seed]
-    if len(seeds) != num:
-        raise ValueError(f"seed has {len(seeds)} entries, expected one per environment: {num}.")
-    negative = [value for value in seeds if value is not None and value < 0]
-    if negative:
-        raise ValueError(f"seed {negative[0]} is negative, expected a non-negative integer.")
-    return seeds
