@@ -166,6 +166,11 @@ def floor_friction_of_the_literature_does_nothing_below_two(text, folder):
     assert numbers(text, "dynrl: friction has no effect in") == []
 
 
+def clocks_swing_as_gravity_says(text, folder):
+    swings = numbers(text, "quarter swings in s:")
+    assert swings == pytest.approx([np.pi / 2 / g**0.5 for g in (1.62, 3.71, 9.81)], abs=0.015)
+
+
 FACTS = {
     "make_env.py": best_allocation_is_known,
     "export_policy.py": exported_policy_commands_the_arm,
@@ -183,6 +188,7 @@ FACTS = {
     "own_agent_based_model.py": epidemics_end_like_the_exact_chain,
     "patient_twin.py": twin_finds_the_patient_and_forecasts,
     "steer_agent_based_model.py": learnt_feedback_beats_no_treatment,
+    "own_physics_task.py": clocks_swing_as_gravity_says,
     "robust_mdp.py": notions_of_robust_value_differ,
     "robust_pendulum.py": search_finds_worse_than_draws,
     "robust_report.py": average_hides_the_worst_cell,
