@@ -171,3 +171,27 @@ def test_eight_seeds_of_the_search_against_the_sweep():
     ]
     assert sum(value <= -340 for value in values) >= 7
     assert max(values) <= 0.99 * sweep.value
+
+
+@pytest.mark.slow
+def test_mjx_plays_the_models_of_the_c_engine_in_one_program():
+    from dynrl.envs.mujoco_robots import InvertedPendulum
+    from dynrl.learning.networks import ActorPolicy, GaussianActor
+    from dynrl.physics.mjx_env import MjxEnv
+    from dynrl.robust import uset
+
+    uncertain, task = uset("inverted_pendulum", dims=2), InvertedPendulum(horizon=30)
+    env = MjxEnv(task)
+    policy = ActorPolicy.of(GaussianActor(4, 1, jax.random.key(0)), env.action_space)
+    models = uncertain.sample(np.random.default_rng(0), 8)
+    compiled = FunctionalEvaluator(env, ParamsOf(env, uncertain), lanes=64)
+    engine = make_evaluator(task, uncertain)
+    here, there = (evaluator(policy, models, range(60)).lengths for evaluator in (compiled, engine))
+    programs = _play._cache_size()
+    compiled(policy, uncertain.sample(np.random.default_rng(1), 20), range(3))
+    assert _play._cache_size() == programs
+    # The starts are drawn differently; the mean length of 60 episodes agrees within four standard errors per model,
+    # and the models themselves differ by much more than that.
+    error = np.sqrt((here.var(axis=1) + there.var(axis=1)) / 60)
+    assert (np.abs(here.mean(axis=1) - there.mean(axis=1)) <= 4 * error).all()
+    assert np.ptp(there.mean(axis=1)) > 8 * error.max()
