@@ -12,7 +12,7 @@ from dynrl.learning.networks import GaussianActor
 from dynrl.learning.replay import Transitions
 from dynrl.learning.sac import SACConfig
 
-OBSERVED, ACTED, B = 3, 2, 40
+OBSERVED, ACTED, B = 3, 2, 16
 CONFIG = SACConfig(hidden=(8, 8), critic_rate=1e-2, averaging=0.1, discount=0.8, first_temperature=1.0)
 
 
@@ -89,6 +89,7 @@ def test_one_threshold_per_expert():
         candidate([0.1])
 
 
+@pytest.mark.slow
 def test_plain_values_leave_out_the_entropy_bonus_that_soft_ones_hold():
     rng, shape = np.random.default_rng(0), (600, 32)
     ones = np.ones((*shape, OBSERVED), np.float32)
