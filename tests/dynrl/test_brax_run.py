@@ -47,7 +47,7 @@ def test_wrong_settings_are_refused_before_the_run_exists(settings, message):
 
 @pytest.mark.slow
 def test_ppo_holds_the_inverted_pendulum_on_mjx_and_on_c(tmp_path):
-    """Trained on MJX, judged on the C engine: at least 90 of 100 steps on average over 10 episodes (chance: about 11)."""
+    """Trained on MJX, judged on the C engine: at least 90 of 100 steps on average over 10 episodes (chance: 11)."""
     env = {"id": "dynrl/InvertedPendulum-v0", "kwargs": {"horizon": 100}}
     settings = {
         "experiment": "learn",

@@ -107,6 +107,7 @@ def _compare(env, variants, shown, tolerance, missing, steps=STEPS, left_out=())
             missing.add(next(iter(fields)))
 
 
+@pytest.mark.slow
 def test_every_field_acts_as_in_c_and_a_thousand_vectors_take_one_program(free):
     """Observations and rewards of 50 steps to 1e-6; no field that MuJoCo reads is silently left out by MJX."""
     from dynrl.faces.rollout import _rollout
