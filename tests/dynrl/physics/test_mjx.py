@@ -184,7 +184,6 @@ def test_limits_contacts_tendons_and_drag_act_as_in_c():
     assert {
         "geom_friction",
         "geom_solref",
-        "jnt_solref",
         "tendon_stiffness",
         "opt.wind",
         "body_gravcomp",
