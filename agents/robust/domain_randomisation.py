@@ -262,5 +262,5 @@ class _Watch:
             row["worst"] = self._best_worst
         self.history.append(row)
         if self._callback is not None:
-            figures = {name: row[name] for name in ("return", "worst") if name in row}
+            figures: dict[str, float] = {name: row[name] for name in ("return", "worst") if name in row}
             self._callback(Progress(steps, self._stage, figures))

@@ -277,7 +277,7 @@ class _Run:
         memory.thresholds.append(threshold)
         memory.worst.append(found.value)
         memory.next_model = found.psi.tolist()
-        figures = {
+        figures: dict[str, Any] = {
             "threshold": threshold,
             "worst": found.value,
             "next_model": memory.next_model,

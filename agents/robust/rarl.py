@@ -17,7 +17,14 @@ import numpy as np
 
 from dynrl.agents.robust.game_env import GameVectorEnv
 from dynrl.agents.robust.recorder import Recorder
-from dynrl.agents.robust.training import Callback, MakeVec, TrainResult, run_off_policy, uniform_sampler
+from dynrl.agents.robust.training import (
+    Callback,
+    MakeVec,
+    TrainResult,
+    run_off_policy,
+    sizes_of,
+    uniform_sampler,
+)
 from dynrl.learning import td3
 from dynrl.learning.networks import ActorPolicy
 from dynrl.learning.replay import Replay, Transitions
@@ -298,7 +305,6 @@ def play(
     callback: Callback | None,
 ) -> GameResult:
     """Runs the phases, each with fresh episodes and with the replay of those who learn in it; closes `env`."""
-    space = env.single_action_space
     replays: dict[tuple[bool, bool], Replay] = {}
     recorder = Recorder(config.record_every, "training", callback)
     random_steps = min(25_000, budget // 10) if config.random_steps is None else config.random_steps
@@ -307,8 +313,7 @@ def play(
             new = players.learning not in replays
             if new:
                 capacity = min(config.capacity, budget + env.num_envs)
-                widths = env.single_observation_space.shape[0], space.shape[0]
-                replays[players.learning] = Replay(capacity, *widths)
+                replays[players.learning] = Replay(capacity, *sizes_of(env))
             collection = run_off_policy(
                 env,
                 players,

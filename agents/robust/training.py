@@ -187,11 +187,11 @@ class Collection:
 class OffPolicyLearner(Protocol):
     """What `run_off_policy` drives: a learner that holds its own state."""
 
-    def explore(self, observation: np.ndarray, key: jax.Array) -> np.ndarray:
+    def explore(self, observation: np.ndarray, key: jax.Array) -> np.ndarray | jax.Array:
         """Random unit actions `[N, a]`."""
         ...
 
-    def learn(self, batches: Transitions) -> Mapping[str, float]:
+    def learn(self, batches: Transitions) -> Mapping[str, Any]:
         """One update per leading row of `batches` (`[k, batch, ...]`)."""
         ...
 

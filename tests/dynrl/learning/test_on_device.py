@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dynrl.bench.physics_training import CARTPOLE, PENDULUM, trained_returns
+from dynrl.bench.physics_training import CARTPOLE, PENDULUM, _likeliest, trained_returns
 from dynrl.config import read_config
 from dynrl.envs.classic_control import CartPole, Pendulum
+from dynrl.faces.rollout import rollout
 from dynrl.learning.action_distributions import Categorical, Gaussian, distribution_of
 from dynrl.learning.on_device import PPO, Moments, _Step, initial_seeds, proceed_seeds
 from dynrl.runs.checkpoint import flatten_tree
@@ -126,21 +127,20 @@ def test_worlds_that_it_cannot_learn_on_are_refused():
     "name", ["DelayedReward", "ActionObservationReward", "ContinuousActionObservationReward"]
 )
 def test_probes_are_solved(name):
-    """In each of three seeds the value of what is seen first, and the return, are the known ones."""
+    """In each of three seeds the return of the likeliest actions is the best one; with discrete actions, which end up
+    all but certain, so is the value of what is seen first."""
     env = PROBES[name]()
     ppo = replace(SMALL, total_timesteps=25_600, normalise_rewards=False, normalise_observations=False)
-    states, curve = proceed_seeds(
-        ppo, env, initial_seeds(ppo, env, jax.random.split(jax.random.key(0), 3)), ppo.num_updates
-    )
-    observation = jax.vmap(lambda key: env.observation(env.initial(key, env.default_params), key))(
-        jax.random.split(jax.random.key(1), 8)
-    )
+    keys = jax.random.split(jax.random.key(0), 3)
+    states, _ = proceed_seeds(ppo, env, initial_seeds(ppo, env, keys), ppo.num_updates)
     for seed in range(3):
-        weights = jax.tree.map(lambda leaf, row=seed: leaf[row], states.weights)
-        values = weights.critic(observation)[:, 0]
-        expected = [env.known_value(np.asarray(each), ppo.discount) for each in observation]
-        np.testing.assert_allclose(values, expected, atol=0.2)
-    assert np.abs(np.nanmean(curve.episode_return[:, -10:], 1) - env.optimal_return).max() < 0.25
+        state = jax.tree.map(lambda leaf, row=seed: leaf[row], states)
+        shown = rollout(env, _likeliest, jax.random.key(1), num_envs=8, policy_state=ppo.policy(env, state))
+        np.testing.assert_allclose(shown.reward.sum(1), env.optimal_return, atol=0.05)
+        if isinstance(env.action_space, gym.spaces.Discrete):
+            first = shown.observation[:, 0]
+            expected = [env.known_value(np.asarray(each), ppo.discount) for each in first]
+            np.testing.assert_allclose(state.weights.critic(first)[:, 0], expected, atol=0.1)
 
 
 @pytest.mark.slow
