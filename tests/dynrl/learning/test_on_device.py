@@ -19,7 +19,7 @@ from dynrl.runs.checkpoint import flatten_tree
 from dynrl.testing.probes import PROBES
 
 SMALL = PPO(
-    total_timesteps=6_400, num_envs=16, num_steps=16, num_epochs=4, num_minibatches=4, learning_rate=0.01
+    total_timesteps=6_400, num_envs=16, num_steps=16, num_epochs=4, num_minibatches=4, learning_rate=3e-3
 )
 
 
