@@ -97,7 +97,7 @@ class _OffScreen:
 
 class _Window:
     def __init__(self, task: MujocoTask):
-        if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        if not _has_display():
             raise DependencyNotInstalled(
                 "render_mode 'human' needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set; "
                 "use render_mode 'rgb_array', or `dynrl evaluate RUN --video FILE`."
@@ -127,11 +127,18 @@ def _forwarded(simulations: Simulations, index: int, model: mujoco.MjModel) -> m
     return data
 
 
+def _has_display() -> bool:
+    return sys.platform != "linux" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+
+
 def _gl_context() -> Any:
     wish = os.environ.get("MUJOCO_GL", "").lower()
     names = [wish] if wish in _OFF_SCREEN else ["egl", "osmesa"]
     reasons = []
     for name in names:
+        if name == "glfw" and not _has_display():  # there it would end the process
+            reasons.append("glfw: no display, neither DISPLAY nor WAYLAND_DISPLAY is set")
+            continue
         try:
             return importlib.import_module(_OFF_SCREEN[name]).GLContext(SIZE, SIZE)
         # What a missing driver raises depends on the driver: ImportError, AttributeError, or an error of OpenGL's own.

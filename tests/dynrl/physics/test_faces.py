@@ -94,7 +94,7 @@ def test_sb3_refuses_environments_that_reset_a_step_later():
 
 
 @pytest.mark.slow
-def test_a_trained_run_is_filmed(tmp_path, monkeypatch, capsys):
+def test_a_trained_run_is_filmed(opengl, tmp_path, monkeypatch, capsys):
     image = pytest.importorskip("PIL.Image")
     from dynrl.cli import main
 

@@ -12,13 +12,9 @@ from dynrl.physics import MujocoEnv, MujocoVectorEnv, rendering
 
 
 @pytest.fixture(scope="module")
-def envs():
+def envs(opengl):
     vector = MujocoVectorEnv(InvertedPendulum(), 2, render_mode="rgb_array")
     vector.reset(seed=0)
-    try:
-        vector.picture(0)
-    except DependencyNotInstalled as error:
-        pytest.skip(str(error))
     single = MujocoEnv(InvertedPendulum(), render_mode="rgb_array")
     single.reset(seed=0)
     return vector, single
