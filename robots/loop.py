@@ -194,6 +194,8 @@ class Collector:
 
     def __init__(self) -> None:
         self._was_enabled = gc.isenabled()
+        # What the application froze before stays frozen: afterwards it could not be told apart.
+        self._unfreezes = gc.get_freeze_count() == 0
         self.off = False
 
     def stop(self) -> None:
@@ -206,7 +208,8 @@ class Collector:
     def resume(self) -> None:
         """Back to what it was, and collects."""
         if self.off:
-            gc.unfreeze()
+            if self._unfreezes:
+                gc.unfreeze()
             if self._was_enabled:
                 gc.enable()
             gc.collect()

@@ -1,11 +1,20 @@
 """What tests of robots share: DDS domains and ports of their own, and waiting for conditions instead of sleeping."""
 
+import gc
 import random
 import socket
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _only_own_objects_are_collected() -> Iterator[None]:
+    """Keep the heap of other tests in the same process (JAX, torch: seconds) out of a deployment's collections."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
