@@ -64,3 +64,20 @@ class BundlingExperiment(Experiment, Protocol):
             dynrl.policy.BundleError: the policy cannot be exported as the contract says.
         """
         ...
+
+
+@runtime_checkable
+class FilmingExperiment(Experiment, Protocol):
+    """An experiment of which `dynrl evaluate --video` can show an episode."""
+
+    def film(self, run: "Run", out: Path, seed: int) -> Path:
+        """Films one fresh episode of what the run has trained as an animated GIF, and returns its path.
+
+        Args:
+            out: file to write.
+            seed: of the episode.
+
+        Raises:
+            ConfigError: the environment has no pictures, or cannot draw them here.
+        """
+        ...

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv as GymnasiumVectorEnv
 
     from dynrl.functional import FunctionalEnv
+    from dynrl.physics.task import MujocoTask
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,36 @@ ENVS: dict[str, Entry] = _table(
         "the same on 255 x 255 cells, with 25 times the animals",
         {"height": 255, "width": 255, "capacity_sheep": 25600, "capacity_wolves": 12800},
     ),
+    *(
+        Entry(f"dynrl/{name}-v0", f"dynrl.envs.classic_control:{name}", summary)
+        for name, summary in (
+            ("Pendulum", "swing a pendulum up and hold it"),
+            ("CartPole", "keep a pole upright on a cart"),
+            ("MountainCar", "rock a car out of a valley, three actions"),
+            ("ContinuousMountainCar", "the same with a throttle"),
+            ("Acrobot", "swing a two-link chain up by its middle joint"),
+        )
+    ),
     Entry("dynrl/ArmReach-v0", "dynrl.envs.reach:ArmReach", "bring the tool of a small arm to a point"),
+    Entry(
+        "dynrl/WindyWalk-v0",
+        "dynrl.envs.grid_worlds:WindyWalk",
+        "three corridors against a wind of unknown strength",
+    ),
+    *(
+        Entry(f"dynrl/{name}-v0", f"dynrl.envs.mujoco_robots:{name}", summary)
+        for name, summary in (
+            ("InvertedPendulum", "keep a pole upright on a cart (MuJoCo)"),
+            ("InvertedDoublePendulum", "keep two poles upright on a cart (MuJoCo)"),
+            ("Reacher", "bring the tip of a two-joint arm to a point (MuJoCo)"),
+            ("Swimmer", "swim with three links in a plane (MuJoCo)"),
+            ("Hopper", "hop on one leg in a plane (MuJoCo)"),
+            ("HalfCheetah", "run on two legs in a plane (MuJoCo)"),
+            ("Walker2d", "walk on two legs in a plane (MuJoCo)"),
+            ("Ant", "walk on four legs (MuJoCo)"),
+            ("HumanoidStandup", "get up from the ground (MuJoCo)"),
+        )
+    ),
 )
 AGENTS: dict[str, Entry] = _table(
     *(
@@ -136,6 +166,16 @@ EXPERIMENTS: dict[str, Entry] = _table(
         "treatments trained on metamodels, judged on the agents",
     ),
     Entry("learn", "dynrl.runs.learn:LearnExperiment", "one agent on one environment, several seeds"),
+    Entry(
+        "robust",
+        "dynrl.agents.robust.experiment:RobustExperiment",
+        "robust methods compared by their worst case on an uncertainty set",
+    ),
+    Entry(
+        "on_device",
+        "dynrl.runs.on_device:OnDeviceExperiment",
+        "PPO and world in one program, many seeds at once",
+    ),
 )
 BENCHMARKS: dict[str, Entry] = _table(
     Entry("core", "dynrl.bench.core:figures", "faces, start-up time and crash safety"),
@@ -149,6 +189,16 @@ BENCHMARKS: dict[str, Entry] = _table(
         "medical",
         "dynrl.agents.digital_twins.bench:figures",
         "agent-based models against their definitions and Mesa, controllers and twins against their bars",
+    ),
+    Entry(
+        "physics",
+        "dynrl.bench.physics:figures",
+        "MuJoCo robots against Gymnasium and EnvPool, parameters, MJX, training",
+    ),
+    Entry(
+        "robust",
+        "dynrl.agents.robust.bench:figures",
+        "tabular solvers, worst-case search, reports and robust training",
     ),
     Entry("deploy", "dynrl.robots.bench:figures", "control loop, safety, wire and recordings of deployments"),
 )
@@ -189,7 +239,18 @@ def find(table: Mapping[str, Entry], kind: str, name: str) -> Entry:
 
 def make_functional(name: str, **kwargs: Any) -> FunctionalEnv:
     """Build the functional environment registered as `name`, e.g. `make_functional("dynrl/DLBAds-v0",
-    horizon=100)`.
+    horizon=100)`. Of a MuJoCo task it is the one that runs on MJX.
+
+    Raises:
+        ValueError: unknown name.
+        TypeError: unknown constructor argument.
+    """
+    world: Any = make_world(name, **kwargs)
+    return _on_backend(world, "mjx") if _is_task(world) else world
+
+
+def make_world(name: str, **kwargs: Any) -> FunctionalEnv | MujocoTask:
+    """Build what is registered as `name`: a functional environment, or a task that several physics engines run.
 
     Raises:
         ValueError: unknown name.
@@ -252,11 +313,21 @@ def register_all() -> None:
 
 
 def make_gymnasium_env(
-    env_name: str, params: Any = None, render_mode: str | None = None, **kwargs: Any
+    env_name: str,
+    params: Any = None,
+    render_mode: str | None = None,
+    backend: str | None = None,
+    **kwargs: Any,
 ) -> Any:
-    """Entry point behind `gymnasium.make("dynrl/...")`; keyword arguments go to the functional
-    environment."""
-    functional = make_functional(env_name, **kwargs)
+    """Entry point behind `gymnasium.make("dynrl/...")`; keyword arguments go to the functional environment, or to the
+    MuJoCo task, which runs on `backend`: `"batch"` (the default), `"mjx"` or `"warp"`."""
+    world: Any = make_world(env_name, **kwargs)
+    backend = _checked_backend(world, env_name, backend)
+    if backend == "batch":
+        from dynrl.physics.batch_env import MujocoEnv
+
+        return MujocoEnv(world, params, render_mode)
+    functional = _on_backend(world, backend) if backend else world
     target = functional.gymnasium_class or "dynrl.faces.gymnasium_env:GymnasiumEnv"
     return load(Entry(env_name, target, ""))(functional, params=params, render_mode=render_mode)
 
@@ -268,16 +339,54 @@ def make_vector_env(
     autoreset_mode: Any = None,
     array_backend: str = "numpy",
     render_mode: str | None = None,
+    backend: str | None = None,
+    num_threads: int = 0,
     **kwargs: Any,
 ) -> GymnasiumVectorEnv:
-    """Entry point behind `gymnasium.make_vec("dynrl/...", num_envs=N)`."""
+    """Entry point behind `gymnasium.make_vec("dynrl/...", num_envs=N)`; `backend` as in `make_gymnasium_env`, and
+    `num_threads` for its `"batch"`."""
     from gymnasium.vector import AutoresetMode
 
+    mode = AutoresetMode.NEXT_STEP if autoreset_mode is None else autoreset_mode
+    world: Any = make_world(env_name, **kwargs)
+    backend = _checked_backend(world, env_name, backend)
+    if backend == "batch":
+        from dynrl.physics.batch_env import MujocoVectorEnv
+
+        if array_backend != "numpy":
+            raise ValueError(
+                f"array_backend is {array_backend!r}; backend 'batch' has 'numpy' only, 'mjx' has both."
+            )
+        return MujocoVectorEnv(world, num_envs, params, mode, num_threads, render_mode)
+    if num_threads:
+        raise ValueError("num_threads belongs to the backend 'batch' of MuJoCo tasks.")
     from dynrl.faces.vector_env import VectorEnv
 
-    mode = AutoresetMode.NEXT_STEP if autoreset_mode is None else autoreset_mode
-    functional = make_functional(env_name, **kwargs)
+    functional = _on_backend(world, backend) if backend else world
     return VectorEnv(functional, num_envs, params, mode, array_backend, render_mode)
+
+
+_BACKENDS = {"mjx": "dynrl.physics.mjx_env:MjxEnv", "warp": "dynrl.physics.warp_env:WarpEnv"}
+
+
+def _is_task(world: Any) -> bool:
+    from dynrl.functional import FunctionalEnv
+
+    return not isinstance(world, FunctionalEnv)
+
+
+def _checked_backend(world: Any, name: str, backend: str | None) -> str | None:
+    if not _is_task(world):
+        if backend is not None:
+            raise ValueError(f"{name} is no MuJoCo task and has no backend {backend!r}; leave backend out.")
+        return None
+    if backend is not None and backend not in ("batch", *_BACKENDS):
+        raise ValueError(f"backend is {backend!r}, expected 'batch', 'mjx' or 'warp'.")
+    return backend or "batch"
+
+
+def _on_backend(task: Any, backend: str) -> FunctionalEnv:
+    return load(Entry(backend, _BACKENDS[backend], ""))(task)
 
 
 def _add(table: dict[str, Entry], entry: Entry) -> None:

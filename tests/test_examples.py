@@ -127,6 +127,50 @@ def twin_finds_the_patient_and_forecasts(text, folder):
     assert sum(int(low) <= int(came) <= int(high) for low, high, came in forecasts) >= 3
 
 
+def notions_of_robust_value_differ(text, folder):
+    certain, likely, wild = (numbers(text, f"budget {budget}: value")[0] for budget in (0.0, 0.2, 0.6))
+    assert certain > likely > wild
+    assert numbers(text, "IWOCS on the last one: certified")[2:] == [wild_value(text)] * 2 + [0]
+    assert "windy walk: certified after 2 iterations" in text and "guarantees -7.95215" in text
+    labels = ("rectangular hull (dynamic adversary)", "best deterministic stationary policy")
+    assert [numbers(text, label) for label in labels] == [[0], [0]]
+    assert numbers(text, "best randomised stationary policy (local)") == [pytest.approx(1 / 1.1)]
+    assert numbers(text, "best policy with memory") == [0.95]
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in ("iwocs.png", "walk.png"))
+
+
+def wild_value(text):
+    return numbers(text, "the policy guarantees")[0]
+
+
+def search_finds_worse_than_draws(text, folder):
+    assert "After 299 independent uniform draws, with 95 % confidence at most 1 % of the set is worse" in text
+    mean, drawn = numbers(text, "299 models at random: mean")
+    (worst, mass, length) = numbers(text, "searched worst:")
+    assert worst <= drawn < mean
+    assert 0.5 <= mass <= 1.5 and 0.7 <= length <= 1.3
+    assert numbers(text, "mass 1 and length 1: mean return")[0] > numbers(text, "in 100 fresh episodes:")[0]
+
+
+def average_hides_the_worst_cell(text, folder):
+    lqr, robust = text.split("searched for the worst cell on")
+    assert numbers(lqr, "average")[0] > 900 and numbers(lqr, "\nworst ")[0] < 50
+    assert numbers(robust, "average")[0] == 1000 and numbers(robust, "\nworst ")[0] == 1000
+    assert (folder / "cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+def floor_friction_of_the_literature_does_nothing_below_two(text, folder):
+    assert "nominal: [ 2.     3.665  1.    -9.81 ]" in text
+    assert "torso: [2.] kg" in text and "different: True" in text
+    assert numbers(text, "rrls: friction has no effect in") == [0.1, 2.0]
+    assert numbers(text, "dynrl: friction has no effect in") == []
+
+
+def clocks_swing_as_gravity_says(text, folder):
+    swings = numbers(text, "quarter swings in s:")
+    assert swings == pytest.approx([np.pi / 2 / g**0.5 for g in (1.62, 3.71, 9.81)], abs=0.015)
+
+
 FACTS = {
     "make_env.py": best_allocation_is_known,
     "export_policy.py": exported_policy_commands_the_arm,
@@ -144,6 +188,11 @@ FACTS = {
     "own_agent_based_model.py": epidemics_end_like_the_exact_chain,
     "patient_twin.py": twin_finds_the_patient_and_forecasts,
     "steer_agent_based_model.py": learnt_feedback_beats_no_treatment,
+    "own_physics_task.py": clocks_swing_as_gravity_says,
+    "robust_mdp.py": notions_of_robust_value_differ,
+    "robust_pendulum.py": search_finds_worse_than_draws,
+    "robust_report.py": average_hides_the_worst_cell,
+    "uncertain_hopper.py": floor_friction_of_the_literature_does_nothing_below_two,
 }
 
 SLOW = {
@@ -151,6 +200,8 @@ SLOW = {
     "brax_ppo.py",
     "pace_budget_sb3.py",
     "patient_twin.py",
+    "robust_pendulum.py",
+    "robust_report.py",
     "steer_agent_based_model.py",
 }
 """Scripts that train for longer than the quick tests have time."""

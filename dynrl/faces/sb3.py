@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from dynrl.faces.vector_env import VectorEnv
-from dynrl.registry import make_functional
+from dynrl.registry import make_vector_env
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
@@ -19,16 +20,16 @@ except ImportError as error:
 
 
 class SB3VecEnv(VecEnv):
-    """`num_envs` copies in one compiled step, for Stable-Baselines3's and SBX's algorithms.
+    """`num_envs` copies in one step, for Stable-Baselines3's and SBX's algorithms.
 
     Infos carry every key of the environment's info, `terminal_observation` where an episode ended and
     `TimeLimit.truncated` as SB3 expects them. SB3 seeds with `seed()`: environment `i` gets `seed + i` at the
     next reset.
 
     Args:
-        env: a `VectorEnv` in SAME_STEP mode with the NumPy backend, or a registered name.
+        env: a vector env of this library in SAME_STEP mode with NumPy arrays, or a registered name.
         num_envs: number of copies, when `env` is a name.
-        kwargs: the named environment's constructor arguments.
+        kwargs: the named environment's constructor arguments; `backend` and `num_threads` of a MuJoCo task.
 
     Raises:
         ValueError: a vector env in another mode or backend; an unknown name; `num_envs` or arguments beside a
@@ -36,18 +37,20 @@ class SB3VecEnv(VecEnv):
         ImportError: Stable-Baselines3 is not installed.
     """
 
-    def __init__(self, env: VectorEnv | str, num_envs: int | None = None, **kwargs: Any):
+    def __init__(self, env: gymnasium.vector.VectorEnv | str, num_envs: int | None = None, **kwargs: Any):
         if isinstance(env, str):
-            functional = make_functional(env, **kwargs)
-            env = VectorEnv(functional, num_envs or 1, autoreset_mode=AutoresetMode.SAME_STEP)
+            env = make_vector_env(env, num_envs or 1, autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
         elif num_envs is not None or kwargs:
             raise ValueError("num_envs and environment arguments go with a name; a vector env has its own.")
-        if env.autoreset_mode is not AutoresetMode.SAME_STEP or env.array_backend != "numpy":
+        mode = env.metadata.get("autoreset_mode")
+        on_device = isinstance(env, VectorEnv) and env.array_backend != "numpy"
+        if mode is not AutoresetMode.SAME_STEP or on_device:
             raise ValueError(
-                "SB3VecEnv needs VectorEnv(..., autoreset_mode='SameStep', array_backend='numpy'), "
-                f"got {env.autoreset_mode.value!r} and {env.array_backend!r}."
+                "SB3VecEnv needs a vector env with autoreset_mode='SameStep' and array_backend='numpy', "
+                f"got {getattr(mode, 'value', mode)!r} and {'jax' if on_device else 'numpy'!r}."
             )
-        self.env = env
+        # Gymnasium types seeds and pictures more narrowly than its own vector envs do.
+        self.env: Any = env
         self._actions: np.ndarray | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
@@ -80,8 +83,8 @@ class SB3VecEnv(VecEnv):
             self.reset_infos[index] = rows[index]
             rows[index] = _row(final_info, index)
             rows[index]["terminal_observation"] = _pick(final_observation, index)
-        for index, row in enumerate(rows):
-            row["TimeLimit.truncated"] = bool(truncated[index] and not terminated[index])
+        for row, cut in zip(rows, np.asarray(truncated & ~terminated).tolist(), strict=True):
+            row["TimeLimit.truncated"] = cut
         return observation, reward.astype(np.float32), dones, rows
 
     def close(self) -> None:
@@ -130,7 +133,22 @@ def _shared_options(options: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _rows(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    return [_row(infos, index) for index in range(num_envs)]
+    """Return the info of every environment. Whole columns at a time: SB3 asks for it in each step."""
+    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for name, value in infos.items():
+        mask = infos.get(f"_{name}")
+        if mask is None:
+            continue
+        chosen = np.flatnonzero(mask).tolist()
+        if isinstance(value, dict):
+            column = _rows(value, num_envs)
+        elif value.ndim == 1 and value.dtype != object:
+            column = value.tolist()
+        else:
+            column = [each.copy() for each in value]
+        for index in chosen:
+            rows[index][name] = column[index]
+    return rows
 
 
 def _row(infos: dict[str, Any], index: int) -> dict[str, Any]:

@@ -143,6 +143,34 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             return self._jax_result(shown, resetting)
         return self._numpy_result(shown, resetting)
 
+    def restart(self, chosen: np.ndarray) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes in some environments, with the `params` as they are now; their random keys go on.
+
+        For callers that change `params` when an episode ends: the one that auto-reset began has the old ones.
+
+        Args:
+            chosen: which, `[N]` bool.
+
+        Returns:
+            observations and infos of a reset; rows outside `chosen` mean nothing.
+
+        Raises:
+            gymnasium.error.ResetNeeded: never reset.
+        """
+        if self._lanes is None:
+            raise ResetNeeded("cannot restart: the environments were never reset; call reset() first.")
+        mask, (episode, done, own) = jnp.asarray(chosen), self._lanes
+        with jax.enable_x64(self.func_env.x64):
+            params = self._device_params()
+            begun, observation, info = reset_lanes(self.func_env, self._axes, episode.key, params)
+            own = None if own is None else where(mask, broadcast(params, self._axes, self.num_envs), own)
+            self._lanes = Lanes(where(mask, begun, episode), done & ~mask, own)
+        self._done = self._done & ~np.asarray(chosen)
+        if self.array_backend == "jax":
+            return observation, dense_info(info, mask)
+        info = conversion.batched_info(jax.device_get(info), np.asarray(chosen))
+        return conversion.to_space(self.single_observation_space, observation), info
+
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return one picture `[H, W, 3]` per environment, None without a render mode.
 

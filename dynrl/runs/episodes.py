@@ -1,7 +1,7 @@
 """Counting episodes while learning, and playing them with a trained agent."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -75,6 +75,47 @@ def play_episodes(agent: Any, env: gym.Env, episodes: int, seed: int) -> np.ndar
             returns[index] += float(reward)
             done = terminated or truncated
     return returns
+
+
+def filmed_episode(agent: Any, env: gym.Env, seed: int, every: int) -> Iterator[np.ndarray]:
+    """Yields the pictures of one episode of an agent acting deterministically, one of `every` steps and the last.
+
+    The environment has the render mode "rgb_array".
+    """
+    observation, _ = env.reset(seed=seed)
+    yield _picture(env)
+    state: Any = None
+    start, done, steps = np.ones(1, bool), False, 0
+    while not done:
+        action, state = agent.predict(observation, state, start, deterministic=True)
+        start = np.zeros(1, bool)
+        observation, _, terminated, truncated, _ = env.step(_as_action(action, env.action_space))
+        done, steps = terminated or truncated, steps + 1
+        if done or steps % every == 0:
+            yield _picture(env)
+
+
+def _picture(env: gym.Env) -> np.ndarray:
+    return np.asarray(env.render())
+
+
+def return_figures(returns: Sequence[np.ndarray]) -> dict[str, float]:
+    """Figures of what `dynrl evaluate` plays: one array of returns `[episodes]` per trained seed.
+
+    The interval is over the means of the seeds, or over episodes where there is one seed.
+    """
+    from dynrl.statistics import interquartile_mean, stratified_bootstrap
+
+    scores = returns[0] if len(returns) == 1 else np.mean(returns, axis=1)
+    low, high = stratified_bootstrap(scores)
+    flat = np.concatenate(returns)
+    return {
+        "mean return": float(flat.mean()),
+        "standard deviation": float(flat.std()),
+        "interquartile mean": float(interquartile_mean(scores)),
+        "95 % interval, lower end": low,
+        "95 % interval, upper end": high,
+    }
 
 
 def _as_action(action: Any, space: gym.Space) -> Any:

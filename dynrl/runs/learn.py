@@ -13,11 +13,13 @@ from dynrl import registry
 from dynrl.agent import Agent
 from dynrl.config import ConfigInput, read_config
 from dynrl.errors import ConfigError, RunError
-from dynrl.runs import sb3_algorithm
+from dynrl.runs import brax_algorithm, sb3_algorithm
 from dynrl.runs.checkpoint import Checkpoint, flatten_tree, unflatten_tree
-from dynrl.runs.episodes import EpisodeRecord, play_episodes, pooled_row
+from dynrl.runs.episodes import EpisodeRecord, filmed_episode, play_episodes, pooled_row, return_figures
 from dynrl.runs.progress import Progress
 from dynrl.runs.run import Run
+
+_FILM_FPS = 25.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class AgentChoice:
     """Which algorithm.
 
     Attributes:
-        name: a registered agent, `module:Class` of one of your own, or `sb3.PPO`, `sbx.SAC` and so on.
+        name: a registered agent, `module:Class` of one of your own, `sb3.PPO`, `sbx.SAC` and so on, `brax.PPO` or
+            `brax.SAC`.
         config: its hyper-parameters by name.
     """
 
@@ -54,8 +57,8 @@ class LearnConfig:
         env, agent: what learns where.
         total_timesteps: environment steps per seed, of all copies together.
         seeds: one training each, one after the other.
-        num_envs: copies of the environment that an algorithm of SB3 or SBX acts in, in one compiled step.
-        log_every: steps between two rows of metrics.
+        num_envs: copies of the environment that an algorithm of SB3, SBX or Brax acts in, in one compiled step.
+        log_every: steps between two rows of metrics (for Brax, between two evaluations).
         checkpoint_every: steps between two checkpoints (moved to the end of the running episode when the
             environment cannot store its state).
     """
@@ -82,16 +85,18 @@ class LearnExperiment:
     A resumed run gives the same numbers as one that never stopped: the checkpoint holds the agent and its
     random state, and the environment's state where it has `state_dict` (all of dynrl's). Other environments
     are checkpointed between two episodes and reseeded there, in every run, from the seed and the step count.
-    SB3's algorithms cannot store their state without pickle; there the seed in progress is trained again.
+    SB3's algorithms cannot store their state without pickle, and Brax's do not hand it out; there the seed in progress
+    is trained again.
     """
 
     Config: ClassVar[type] = LearnConfig
 
     def __init__(self, config: LearnConfig) -> None:
         self.config = config
-        if config.num_envs > 1 and not sb3_algorithm.is_sb3_name(config.agent.name):
+        name = config.agent.name
+        if config.num_envs > 1 and not (sb3_algorithm.is_sb3_name(name) or brax_algorithm.is_brax_name(name)):
             raise ConfigError(
-                f"num_envs: {config.agent.name} learns in one environment at a time; more than 1 is for SB3 and SBX"
+                f"num_envs: {name} learns in one environment at a time; more than 1 is for SB3, SBX and Brax"
             )
         env = self.make_training_env()
         try:
@@ -114,8 +119,6 @@ class LearnExperiment:
     def evaluate(self, run: Run, episodes: int, seed: int) -> Mapping[str, float]:
         """Returns over `episodes` fresh episodes per trained seed; the interval is over seeds (over episodes
         where only one seed is trained)."""
-        from dynrl.statistics import interquartile_mean, stratified_bootstrap
-
         returns = []
         for training_seed in self.config.seeds:
             path = run.path / _agent_file(training_seed)
@@ -127,16 +130,32 @@ class LearnExperiment:
             raise RunError(
                 f"{run.path} has no trained agent yet; go on with `dynrl train --resume {run.path}`"
             )
-        scores = returns[0] if len(returns) == 1 else np.mean(returns, axis=1)
-        low, high = stratified_bootstrap(scores)
-        flat = np.concatenate(returns)
-        return {
-            "mean return": float(flat.mean()),
-            "standard deviation": float(flat.std()),
-            "interquartile mean": float(interquartile_mean(scores)),
-            "95 % interval, lower end": low,
-            "95 % interval, upper end": high,
-        }
+        return return_figures(returns)
+
+    def film(self, run: Run, out: Path, seed: int) -> Path:
+        """Films one episode of the agent of the first seed that is trained; see `FilmingExperiment`.
+
+        Raises:
+            ConfigError: the environment has no pictures, or cannot draw them here.
+            RunError: nothing is trained yet.
+        """
+        from dynrl.film import write_gif
+
+        trained = [seed for seed in self.config.seeds if (run.path / _agent_file(seed)).exists()]
+        if not trained:
+            raise RunError(
+                f"{run.path} has no trained agent yet; go on with `dynrl train --resume {run.path}`"
+            )
+        env = self._make_env(render_mode="rgb_array")
+        try:
+            agent = self._load_agent(env, trained[0], run.path / _agent_file(trained[0]))
+            fps = float(env.metadata.get("render_fps", _FILM_FPS))
+            every = max(1, round(fps / _FILM_FPS))
+            return write_gif(out, filmed_episode(agent, env, seed, every), fps=min(fps / every, 50.0))
+        except gym.error.DependencyNotInstalled as error:
+            raise ConfigError(f"--video: {error}") from error
+        finally:
+            env.close()
 
     def plot(self, runs: Sequence[Run], out: Path) -> list[Path]:
         """Episode return against steps, one curve per agent and environment, seeds and runs pooled."""
@@ -212,10 +231,11 @@ class LearnExperiment:
 
         return sb3.export_sb3(agent) if package == "sb3" else sb3.export_sbx(agent)
 
-    def _make_env(self) -> gym.Env:
+    def _make_env(self, render_mode: str | None = None) -> gym.Env:
         choice = self.config.env
+        rendering = {} if render_mode is None else {"render_mode": render_mode}
         try:
-            return gym.make(choice.id, **choice.kwargs)
+            return gym.make(choice.id, **{**choice.kwargs, **rendering})
         except (gym.error.Error, ImportError, TypeError, ValueError) as error:
             raise ConfigError(f"env: {choice.id} cannot be made: {error}") from error
 
@@ -225,7 +245,7 @@ class LearnExperiment:
         Raises:
             ConfigError: it cannot be made, or not in copies.
         """
-        if self.config.num_envs == 1:
+        if self.config.num_envs == 1 or brax_algorithm.is_brax_name(self.config.agent.name):
             return self._make_env()
         from dynrl.faces.sb3 import SB3VecEnv
 
@@ -239,6 +259,11 @@ class LearnExperiment:
         choice = self.config.agent
         if sb3_algorithm.is_sb3_name(choice.name):
             return sb3_algorithm.make_model(choice.name, env, choice.config, seed)
+        if brax_algorithm.is_brax_name(choice.name):
+            world = self.config.env
+            return brax_algorithm.BraxModel(
+                choice.name, world.id, world.kwargs, choice.config, self.config.num_envs, seed
+            )
         try:
             own = registry.Entry(choice.name, choice.name, "")
             cls = registry.load(own) if ":" in choice.name else registry.find_agent(choice.name)
@@ -258,6 +283,9 @@ class LearnExperiment:
         agent = self._make_agent(env, seed)
         if isinstance(agent, Agent):
             return type(agent).load(path, env)
+        if isinstance(agent, brax_algorithm.BraxModel):
+            agent.load(path)
+            return agent
         sb3_algorithm.load_policy(agent, self.config.agent.name, path)
         return agent
 
@@ -324,6 +352,9 @@ class _SeedTraining:
             left = self.config.total_timesteps - self.step
             self.agent.learn(left, callback=self._on_step, reset_num_timesteps=False)
             self.agent.save(path)
+        elif isinstance(self.agent, brax_algorithm.BraxModel):
+            self.agent.learn(self.config.total_timesteps, self.config.log_every, self._on_evaluation)
+            self.agent.save(path)
         else:
             self.agent.learn(self.config.total_timesteps, callback=self._on_sb3_step)
             sb3_algorithm.save_policy(self.agent, self.config.agent.name, path)
@@ -340,6 +371,12 @@ class _SeedTraining:
     def _on_sb3_step(self, local_values: dict[str, Any], global_values: dict[str, Any]) -> bool:
         self._count(local_values)
         return self.step < self.config.total_timesteps
+
+    def _on_evaluation(self, step: int, return_: float, length: float) -> None:
+        row = {"seed": self.seed, "episode_return": return_, "episode_length": length}
+        self.run.log(step, row, {"steps_per_second": self.progress.rate()})
+        before, self.step = self.step, min(step, self.config.total_timesteps)
+        self.progress.advance(self.step - before, f"return {return_:.4g}")
 
     def _count(self, local_values: Mapping[str, Any]) -> None:
         for record, reward, done in zip(

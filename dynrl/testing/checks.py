@@ -23,7 +23,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dynrl.faces.episode import Episode, advance, begin, key_from_seed
 from dynrl.faces.vector_env import VectorEnv
 from dynrl.functional import FunctionalEnv
+from dynrl.physics.batch_env import MujocoEnv, MujocoVectorEnv
+from dynrl.physics.task import MujocoTask
 from dynrl.registry import Entry, load
+from dynrl.testing.agreement import task_functions_agree
 from dynrl.testing.comparison import difference, nonfinite, snapshot
 
 _LANES = 3
@@ -44,6 +47,7 @@ class Subject:
         name: in words.
         make: returns a fresh single environment, without wrappers.
         functional: the functional environment behind it, if there is one.
+        task: the MuJoCo task behind it, if there is one.
         spec: Gymnasium's registration, if there is one.
         seed: of resets and random actions.
         steps: length of the long rollout.
@@ -57,30 +61,40 @@ class Subject:
     seed: int
     steps: int
     examples: int
+    task: MujocoTask | None = None
 
-    def require_functional(self) -> FunctionalEnv:
-        if self.functional is None:
-            raise NotApplicable("not a functional environment")
-        return self.functional
+    @property
+    def world(self) -> FunctionalEnv | MujocoTask | None:
+        """What this library steps, if it is one of its own."""
+        return self.functional or self.task
+
+    def require_world(self) -> FunctionalEnv | MujocoTask:
+        if self.world is None:
+            raise NotApplicable("neither a functional environment nor a MuJoCo task")
+        return self.world
 
     def with_short_episodes(self) -> Subject:
         """The same world with episodes of a few steps, where its horizon can be chosen: ends are then
         frequent."""
-        env = self.functional
-        if env is None or "horizon" not in {field.name for field in dataclasses.fields(env) if field.init}:  # type: ignore[arg-type]
+        env: Any = self.world
+        if env is None or "horizon" not in {field.name for field in dataclasses.fields(env) if field.init}:
             return self
         short = _replaced(env, horizon=min(env.horizon or _SHORT_HORIZON, _SHORT_HORIZON))
-        return dataclasses.replace(self, functional=short, make=partial(single, short))
+        changed: dict[str, Any] = {"task" if isinstance(short, MujocoTask) else "functional": short}
+        return dataclasses.replace(self, make=partial(single, short), **changed)
 
     def tolerance(self) -> float:
-        return 1e-12 if self.functional is not None and self.functional.x64 else 1e-5
+        exact = self.task is not None or (self.functional is not None and self.functional.x64)
+        return 1e-12 if exact else 1e-5
 
 
 def subject(env: Any, env_kwargs: dict[str, Any], *, seed: int, steps: int, examples: int) -> Subject:
     """Describe what is to be checked, from a registered name, a functional environment or an instance."""
-    limits = {"seed": seed, "steps": steps, "examples": examples}
+    limits: dict[str, Any] = {"seed": seed, "steps": steps, "examples": examples}
     if isinstance(env, FunctionalEnv):
         return Subject(type(env).__name__, partial(single, env), env, None, **limits)
+    if isinstance(env, MujocoTask):
+        return Subject(type(env).__name__, partial(single, env), None, None, task=env, **limits)
     if isinstance(env, str):
         made = gymnasium.make(env, **env_kwargs).unwrapped
         limited = gymnasium.make(env, **env_kwargs)
@@ -91,13 +105,16 @@ def subject(env: Any, env_kwargs: dict[str, Any], *, seed: int, steps: int, exam
         make = partial(copy.deepcopy, env)
     else:
         raise TypeError(
-            f"env is a {type(env).__name__}, expected a name, a FunctionalEnv or a gymnasium.Env."
+            f"env is a {type(env).__name__}, expected a name, a FunctionalEnv, a MujocoTask or a gymnasium.Env."
         )
-    return Subject(name, make, getattr(made, "func_env", None), made.spec, **limits)
+    task = made.task if isinstance(made, MujocoEnv) else None
+    return Subject(name, make, getattr(made, "func_env", None), made.spec, task=task, **limits)
 
 
-def single(env: FunctionalEnv) -> gymnasium.Env:
+def single(env: FunctionalEnv | MujocoTask) -> gymnasium.Env:
     """Return the single face that `gymnasium.make` would build."""
+    if isinstance(env, MujocoTask):
+        return MujocoEnv(env)
     target = env.gymnasium_class or "dynrl.faces.gymnasium_env:GymnasiumEnv"
     return load(Entry(type(env).__name__, target, ""))(env)
 
@@ -142,7 +159,12 @@ def check_sb3(subject: Subject) -> str:
 
 
 def check_state_types(subject: Subject) -> None:
-    env = subject.require_functional()
+    env = subject.require_world()
+    if isinstance(env, MujocoTask):
+        for what, shown in play(subject.make(), subject.seed, _SHORT):
+            array = shown[0]
+            assert array.dtype == np.float64, f"{what}: the observation is {array.dtype}, expected float64."
+        return
     with jax.enable_x64(env.x64):
         params, key = env.default_params, key_from_seed(0)
         episode, observation, _ = jax.eval_shape(partial(begin, env), key, params)
@@ -159,7 +181,15 @@ def check_state_types(subject: Subject) -> None:
 
 
 def check_compiled_equals_eager(subject: Subject) -> None:
-    compiled_equals_eager(subject.require_functional(), subject.seed, subject.tolerance())
+    world_agrees(subject.require_world(), subject.seed, subject.tolerance())
+
+
+def world_agrees(world: FunctionalEnv | MujocoTask, seed: int, tolerance: float) -> None:
+    """The functions of a world give the same, compiled or not, with JAX or with NumPy."""
+    if isinstance(world, MujocoTask):
+        task_functions_agree(world, seed, tolerance)
+    else:
+        compiled_equals_eager(world, seed, tolerance)
 
 
 def compiled_equals_eager(env: FunctionalEnv, seed: int, tolerance: float) -> None:
@@ -190,7 +220,7 @@ def compiled_equals_eager(env: FunctionalEnv, seed: int, tolerance: float) -> No
 
 def check_vector_equals_single(subject: Subject) -> None:
     subject = subject.with_short_episodes()
-    if subject.functional is None and (subject.spec is None or subject.spec.vector_entry_point is None):
+    if subject.world is None and (subject.spec is None or subject.spec.vector_entry_point is None):
         raise NotApplicable("it has no vector form of its own")
     for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
         vector = _vector(subject, mode)
@@ -279,7 +309,7 @@ def check_bad_actions(subject: Subject) -> str:
         try:
             shown = env.step(action)
         except _REFUSALS as refusal:
-            assert subject.functional is None or isinstance(refusal, ValueError), (
+            assert subject.world is None or isinstance(refusal, ValueError), (
                 f"{what} raises {type(refusal).__name__}, expected ValueError."
             )
             _same_continuation(env, twin, subject.seed, f"after refusing {what}")
@@ -287,7 +317,7 @@ def check_bad_actions(subject: Subject) -> str:
         found = nonfinite(shown[:2])
         assert found is None, f"{what} was played and gave {found}; raise ValueError instead."
         repaired = bool(shown[4].get("action_projected", False))
-        assert subject.functional is None or repaired, (
+        assert subject.world is None or repaired, (
             f"{what} was played without complaint; raise ValueError, or say info['action_projected']."
         )
         notes.append(f"{what} is {'projected' if repaired else 'played'}")
@@ -318,7 +348,7 @@ def check_copies(subject: Subject) -> None:
 
 
 def check_options(subject: Subject) -> str:
-    env = subject.require_functional()
+    env = subject.require_world()
     choices = dict(type(env).option_choices)
     with _as_assertion("reset(options={'no such option': 1}) must raise ValueError: "):
         try:
@@ -349,7 +379,7 @@ CHECKS: Mapping[str, Callable[[Subject], str | None]] = {
 }
 
 
-def _draw_options(env: FunctionalEnv, choices: Mapping[str, Any], subject: Subject) -> int:
+def _draw_options(env: FunctionalEnv | MujocoTask, choices: Mapping[str, Any], subject: Subject) -> int:
     try:
         from hypothesis import HealthCheck, Phase, given, settings
         from hypothesis import seed as fixed_seed
@@ -372,7 +402,7 @@ def _draw_options(env: FunctionalEnv, choices: Mapping[str, Any], subject: Subje
         drawn.append(options)
         try:
             variant = _replaced(env, **options)
-            compiled_equals_eager(variant, subject.seed, subject.tolerance())
+            world_agrees(variant, subject.seed, subject.tolerance())
             face = single(variant)
             for what, shown in play(face, subject.seed, _SHORT):
                 assert face.observation_space.contains(shown[0]), f"{what}: {shown[0]!r} is not in the space."
@@ -385,11 +415,13 @@ def _draw_options(env: FunctionalEnv, choices: Mapping[str, Any], subject: Subje
     return len(drawn)
 
 
-def _replaced(env: FunctionalEnv, **changes: Any) -> FunctionalEnv:
-    return dataclasses.replace(env, **changes)  # type: ignore[type-var]
+def _replaced(env: Any, **changes: Any) -> Any:
+    return dataclasses.replace(env, **changes)
 
 
 def _vector(subject: Subject, mode: AutoresetMode) -> gymnasium.vector.VectorEnv:
+    if subject.task is not None:
+        return MujocoVectorEnv(subject.task, _LANES, autoreset_mode=mode)
     if subject.functional is not None:
         return VectorEnv(subject.functional, _LANES, autoreset_mode=mode)
     if subject.spec is not None and subject.spec.vector_entry_point is not None:

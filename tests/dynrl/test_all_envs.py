@@ -30,6 +30,9 @@ OWN = sorted(name for name in ENVS if name.startswith("dynrl/"))
 
 
 SLOW = {
+    "dynrl/Acrobot-v0",
+    "dynrl/ContinuousMountainCar-v0",
+    "dynrl/HumanoidStandup-v0",
     "dynrl/MetBudget-v0",
     "dynrl/MetTrack-v0",
     "dynrl/MetYield-v0",
@@ -37,6 +40,7 @@ SLOW = {
     "dynrl/TumourImmune-v0",
     "dynrl/WSG-SS-255-v0",
     "dynrl/WSG-SS-Patients-v0",
+    "dynrl/Walker2d-v0",
 }
 """Variants of classes that the short check sees under another name, and what takes half a minute or more to compile."""
 

@@ -1,0 +1,1 @@
+"""Robust learners: domain randomisation, adversaries, and incremental worst-case search (deep IWOCS)."""
