@@ -239,6 +239,7 @@ def _table(cells: Cells, columns: tuple[int, int], others: str) -> tuple[np.ndar
 
 def _mark(axis: Any, report: RobustnessReport, columns: tuple[int, int]) -> None:
     a, b = columns
+    axis.autoscale_view()
     axis.autoscale(False)  # a nominal model outside the set must not stretch the picture
     if report.nominal is not None:
         x, y = report.nominal.psi[0][[a, b]]

@@ -240,6 +240,19 @@ def test_heat_maps_show_the_right_cells_on_one_scale(tmp_path, monkeypatch):
     np.testing.assert_allclose(drawn[0][2], 9 - xs[None, :] - ys[:, None])
 
 
+def test_heat_maps_show_all_of_the_set(tmp_path, monkeypatch):
+    from dynrl.robust import pictures
+
+    figures = []
+    monkeypatch.setattr(pictures, "save_figure", lambda figure, out: figures.append(figure) or out)
+    heat_map({"low": robustness_report(None, SUM, CUBE, points=3, episodes=1)}, tmp_path / "a.png")
+    cells, _ = figures[0].axes
+    values = robustness_report(None, SUM, CUBE, points=3, episodes=1).cells.psi[:, :2]
+    half = (values.max(axis=0) - values.min(axis=0)) / 4  # of the width of a cell
+    np.testing.assert_allclose(cells.get_xlim(), [values[:, 0].min() - half[0], values[:, 0].max() + half[0]])
+    np.testing.assert_allclose(cells.get_ylim(), [values[:, 1].min() - half[1], values[:, 1].max() + half[1]])
+
+
 def test_every_picture_is_written(tmp_path):
     three = robustness_report(None, SUM, CUBE, points=3, episodes=1)
     written = [
