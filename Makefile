@@ -9,7 +9,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recomme
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.3
 
-.PHONY: run test test-slow test-dds-peer test-ros1 lint install clean
+.PHONY: run test test-slow test-dds-peer test-ros1 bench-peers lint install clean
 
 install: $(STAMP)
 
@@ -38,6 +38,10 @@ test-ros1: $(STAMP)
 	-$(APT) python3-rospy python3-rosmaster python3-sensor-msgs python3-geometry-msgs python3-trajectory-msgs \
 		python3-diagnostic-msgs python3-nav-msgs
 	$(BIN)/python -m pytest tests/robots/transports -k "ros1 and not rosbridge"
+
+# EnvPool, which `dynrl bench physics` measures beside our own engine; 700 MB with the assets it brings.
+bench-peers: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 
 # The type checker reads the package as users get it: installed, with the four folders joined under one name.
 lint: $(STAMP)

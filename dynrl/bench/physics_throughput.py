@@ -86,7 +86,8 @@ def throughput(name: str, num_envs: int, repetitions: int) -> dict[str, list[flo
     try:
         import envpool
     except ImportError as error:
-        raise ImportError("the comparison needs EnvPool: pip install envpool") from error
+        advice = "pip install dynrl[bench] (in a checkout: make bench-peers)"
+        raise ImportError(f"the comparison needs EnvPool: {advice}") from error
     task: Any = make_world(f"dynrl/{name}-v0")
     with _quiet_engines():
         envs: dict[str, Any] = {
