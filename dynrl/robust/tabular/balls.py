@@ -74,20 +74,11 @@ class SAL1(SARectangular):
 
 
 @dataclass(frozen=True, eq=False)
-class SAKL(SARectangular):
-    """Rows within a Kullback-Leibler divergence of the nominal: `KL(p‖p0) ≤ radius`, on the support of p0.
-
-    Attributes:
-        nominal: p0, `[S, A, S']`.
-        radius: β, `[S, A]` or one number, at least 0.
-
-    Raises:
-        ValueError: rows that are no probabilities, a negative radius; names the pair.
-    """
+class _DivergenceBall(SARectangular):
+    """Rows whose divergence from the nominal is at most a radius; the subclass says which divergence."""
 
     nominal: Any
     radius: Any
-    inner = staticmethod(inner.kl_rows)
 
     def __post_init__(self) -> None:
         nominal = checked_kernel(self.nominal, "nominal")
@@ -101,6 +92,21 @@ class SAKL(SARectangular):
     @property
     def nominal_kernel(self) -> np.ndarray:
         return self.nominal
+
+
+@dataclass(frozen=True, eq=False)
+class SAKL(_DivergenceBall):
+    """Rows within a Kullback-Leibler divergence of the nominal: `KL(p‖p0) ≤ radius`, on the support of p0.
+
+    Attributes:
+        nominal: p0, `[S, A, S']`.
+        radius: β, `[S, A]` or one number, at least 0.
+
+    Raises:
+        ValueError: rows that are no probabilities, a negative radius; names the pair.
+    """
+
+    inner = staticmethod(inner.kl_rows)
 
     def contains(self, kernel: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
         inside = (kernel <= tolerance) | (self.nominal > 0)
@@ -112,7 +118,7 @@ class SAKL(SARectangular):
 
 
 @dataclass(frozen=True, eq=False)
-class SAChi2(SARectangular):
+class SAChi2(_DivergenceBall):
     """Rows within a χ² divergence of the nominal: `Σ (p − p0)² / p0 ≤ radius`, on the support of p0.
 
     Attributes:
@@ -123,22 +129,7 @@ class SAChi2(SARectangular):
         ValueError: rows that are no probabilities, a negative radius; names the pair.
     """
 
-    nominal: Any
-    radius: Any
     inner = staticmethod(inner.chi2_rows)
-
-    def __post_init__(self) -> None:
-        nominal = checked_kernel(self.nominal, "nominal")
-        radius = checked_radius(self.radius, nominal.shape[:2], "radius")
-        freeze(self, nominal=nominal, radius=radius, shape=nominal.shape)
-
-    @property
-    def per_pair(self) -> tuple[np.ndarray, ...]:
-        return self.nominal, self.radius
-
-    @property
-    def nominal_kernel(self) -> np.ndarray:
-        return self.nominal
 
     def contains(self, kernel: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
         inside = (kernel <= tolerance) | (self.nominal > 0)
