@@ -79,6 +79,8 @@ class InputChecks:
 
     def stale(self, now_ns: int) -> Fault | None:
         """The first required source that is silent, or speaks and says nothing new; once per tick, after `check`."""
+        for check in self._sources.values():
+            check.looked_ns = now_ns
         silent = self._first_silent(now_ns)
         if silent is not None:
             self.counters[(silent.kind.name, silent.source)] += 1

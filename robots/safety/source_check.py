@@ -38,6 +38,7 @@ class SourceCheck:
         counted: what the last message was found to be, for the counters.
         length: number of elements of an array message, where it is known.
         needs_rotation: the quaternion is used.
+        looked_ns: when a tick last looked whether the source is silent.
         timeout_ns: largest age; None for sources that speak when they please.
         period_ns: between two messages; 0 for those.
     """
@@ -51,6 +52,7 @@ class SourceCheck:
         self.counted: list[FaultKind] = []
         self.length: int | None = None
         self.needs_rotation = False
+        self.looked_ns = 0
         self._kinds = kinds
         self.period_ns = int(SECOND / source.rate) if source.rate else 0
         self.timeout_ns = _timeout_ns(source, period)
@@ -127,11 +129,14 @@ class SourceCheck:
         return None
 
     def _backwards(self, order: Order, stamp: int, data: tuple[Floats, ...], receive_ns: int) -> Fault | None:
-        """A stamp from the past is a late message; when it goes on for longer than the timeout, it is a new clock."""
+        """A stamp from the past is a late message; when it goes on for longer than the timeout, it is a new clock.
+
+        A tick must have looked since: without one in between, the deployment would go on as if nothing had been lost.
+        """
         self.counted.append(FaultKind.CLOCK_JUMP)
         if order.backwards_since is None:
             order.backwards_since = receive_ns
-        if receive_ns - order.backwards_since > (self.timeout_ns or 0):
+        if self.looked_ns - order.backwards_since > (self.timeout_ns or 0):
             order.backwards_since = None
             order.stamp, order.data = stamp, data
             return None
