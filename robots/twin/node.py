@@ -73,12 +73,14 @@ class Statistics:
         rejected: commands that no robot would obey, by reason (the first of each).
         late_commands: commands that were stamped before one that had come already.
         watchdog_trips: times at which no command came for too long, ns of the clock.
+        behind_ns: by how much a step in real time was late at most.
         shifts: times at which simulated time fell behind by more than 50 ms and was shifted.
     """
 
     rejected: dict[str, int] = field(default_factory=dict)
     late_commands: int = 0
     watchdog_trips: list[int] = field(default_factory=list)
+    behind_ns: int = 0
     shifts: int = 0
 
 
@@ -170,10 +172,12 @@ class TwinNode:
             if (now - begin) * 1e-9 >= duration:
                 return
             if now - due > BEHIND_NS:
+                self.statistics.behind_ns = max(self.statistics.behind_ns, now - due)
                 self.statistics.shifts += 1
                 LOG.warning("the twin is %.0f ms behind wall time; it goes on from here", (now - due) * 1e-6)
                 due = now
             self.clock.wait_until(due)
+            self.statistics.behind_ns = max(self.statistics.behind_ns, self.clock.now_ns() - due)
             self.step()
             due += self._step_ns
 
