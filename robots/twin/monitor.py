@@ -30,12 +30,20 @@ class Violation(NamedTuple):
     detail: str
 
 
+class _Reading(NamedTuple):
+    """How the last step may be understood: rate of change per joint, and over how many periods."""
+
+    velocity: Floats
+    periods: int
+
+
 class LimitMonitor:
     """Compares each command with the one before it, as the receiver sees them.
 
     Velocities need the time between two commands: one control period. After a gap of several (by the stamps, or the
     receive times where the type has no stamp) either the deployer skipped ticks, and the step is one of one period, or
-    commands got lost, and it is one of several; it breaks a limit if it does so both ways.
+    commands got lost, and it is one of several. Both readings are kept as long as they are possible; a limit is broken
+    where none is.
 
     Args:
         robot: its limits.
@@ -55,9 +63,8 @@ class LimitMonitor:
         """The next command is the first one, or the first after a silence: it must begin at the robot, or at the
         command before, which the robot has kept (its weight may hold it a little away from that)."""
         self._before: Floats | None = None
-        self._velocity: Floats = np.zeros(0)
+        self._readings: list[_Reading] = []
         self._stamp_ns = 0
-        self._periods = 1
 
     def check(self, command: Floats, stamp_ns: int, receive_ns: int, measured: Floats) -> list[Violation]:
         """What a command breaks.
@@ -71,16 +78,16 @@ class LimitMonitor:
         found = self._inside(command)
         if self._before is None:
             found += self._first(command, measured)
-            self._velocity = np.zeros_like(command)
-            periods = 1
+            self._readings = [_Reading(np.zeros_like(command), 1)]
         else:
             gap = max(1, round((stamp_ns - self._stamp_ns) * 1e-9 / self._period))
-            lost = self._change(command, 1) and not self._change(command, gap)
-            periods = gap if lost else 1
-            found += self._change(command, periods)
-            self._velocity = (command - self._before) / (periods * self._period)
+            step = command - self._before
+            broken = {periods: self._change(command, periods) for periods in {1, gap}}
+            possible = [periods for periods, breaks in broken.items() if not breaks]
+            found += [] if possible else broken[1]
+            self._readings = [_Reading(step / (n * self._period), n) for n in possible or [1]]
         self._before = self._target = command.copy()
-        self._stamp_ns, self._periods = stamp_ns, periods
+        self._stamp_ns = stamp_ns
         return [Violation(receive_ns, quantity, detail) for quantity, detail in found]
 
     def _inside(self, command: Floats) -> list[tuple[str, str]]:
@@ -114,6 +121,10 @@ class LimitMonitor:
         return _beyond("start", away, START_TOLERANCE)
 
     def _change(self, command: Floats, periods: int) -> list[tuple[str, str]]:
+        """What a step of so many periods breaks, whichever way the step before is read."""
+        return min((self._change_since(reading, command, periods) for reading in self._readings), key=len)
+
+    def _change_since(self, reading: _Reading, command: Floats, periods: int) -> list[tuple[str, str]]:
         robot, dt = self._robot, self._period
         assert self._before is not None
         rate = (command - self._before) / (periods * dt)
@@ -121,8 +132,8 @@ class LimitMonitor:
             return _beyond("rate", np.abs(rate), self._pressure_rate * (1 + ROUNDING))
         if robot.command.mode == "position":
             # Over several periods the rate is their mean: it may have changed by the steps between their middles.
-            steps = (periods + self._periods) / 2
-            change = np.abs(rate - self._velocity)
+            steps = (periods + reading.periods) / 2
+            change = np.abs(rate - reading.velocity)
             noise = 8 * np.finfo(float).eps * np.abs(command).max(initial=0.0) / dt
             return _beyond("velocity", np.abs(rate), self._speed * (1 + ROUNDING) + noise) + _beyond(
                 "acceleration", change / (steps * dt), self._acceleration * (1 + ROUNDING) + 2 * noise / dt

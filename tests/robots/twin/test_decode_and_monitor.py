@@ -143,6 +143,15 @@ def test_a_gap_is_no_licence(monitor: LimitMonitor) -> None:
     assert broken(monitor, [(0, 0.0), (1, 0.0), (3, 0.0181)]) == {"acceleration"}
 
 
+def test_a_step_that_may_be_read_two_ways_is_read_the_way_that_fits_the_next(monitor: LimitMonitor) -> None:
+    """At 0.28 rad/s one command is lost: the double step could be one period at 0.56 rad/s, from which nobody may come
+    to 0.08 rad/s at once. Nor, read as it was, to -0.2 rad/s."""
+    slow = [(0, 0.0), (1, 0.0056), (2, 0.0112), (4, 0.0224)]
+    assert broken(monitor, [*slow, (5, 0.0224 + 0.08 * 0.02)]) == set()
+    monitor.reset()
+    assert broken(monitor, [*slow, (5, 0.0224 - 0.2 * 0.02)]) == {"acceleration"}
+
+
 def test_who_starts_outside_may_stay_and_who_was_inside_may_not_leave(monitor: LimitMonitor) -> None:
     assert broken(monitor, [(0, 2.405), (1, 2.405), (2, 2.404)]) == set()
     assert broken(monitor, [(3, 2.4041)]) == {"position"}
