@@ -242,7 +242,15 @@ def test_sb3_and_sbx_learn_to_pace(name, reference):
         model.learn(30_000)
     else:
         model = module.SAC(
-            "MlpPolicy", env, learning_rate=1e-3, learning_starts=1000, gradient_steps=4, seed=0, device="cpu"
+            "MlpPolicy",
+            env,
+            learning_rate=3e-3,
+            batch_size=128,
+            learning_starts=1000,
+            gradient_steps=4,
+            policy_kwargs={"net_arch": [64, 64]},
+            seed=0,
+            device="cpu",
         )
         model.learn(18_000)
     best, random = reference
