@@ -289,7 +289,6 @@ def test_the_course_on_a_small_grid_is_that_of_the_reference():
 @pytest.mark.parametrize(
     ("patient", "therapy"),
     [
-        (Patient(0.1, 4, 2, 2, 20), False),
         (Patient(0.05, 5, 3, 0, 25), False),
         (Patient(0.1, 4, 2, 2, 20), True),
     ],
