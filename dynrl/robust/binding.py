@@ -125,7 +125,8 @@ def _world_of_functional(func_env: FunctionalEnv) -> World:
 
 def task_of(env: Any) -> Any:
     """The `MujocoTask` of an env on our C engine, else None."""
-    from dynrl.physics.batch_env import MujocoEnv, MujocoVectorEnv
+    from dynrl.physics.single_env import MujocoEnv
+    from dynrl.physics.vector_env import MujocoVectorEnv
 
     return env.task if isinstance(env, (MujocoEnv, MujocoVectorEnv)) else None
 

@@ -53,7 +53,7 @@ class MujocoLanes:
     def __init__(
         self, task: Any, uset: UncertaintySet, num_envs: int, num_threads: int, render_mode: str | None
     ):
-        from dynrl.physics.batch_env import MujocoVectorEnv
+        from dynrl.physics.vector_env import MujocoVectorEnv
 
         self.env = MujocoVectorEnv(task, num_envs, None, AutoresetMode.SAME_STEP, num_threads, render_mode)
         world = world_of(task)
