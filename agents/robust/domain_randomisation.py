@@ -24,6 +24,7 @@ from dynrl.agents.robust.vector_evaluation import VectorEvaluator
 from dynrl.learning.networks import ActorPolicy
 from dynrl.learning.replay import Replay
 from dynrl.learning.sac import SAC, SACConfig
+from dynrl.robust.vector import RobustVectorEnv
 
 __all__ = ["NominalSAC", "RandomisedSAC", "Selection", "TrainingConfig"]
 
@@ -126,7 +127,7 @@ class NominalSAC(RandomisedSAC):
 
 
 def train_sac(
-    env: Any,
+    env: RobustVectorEnv,
     config: TrainingConfig,
     make_vec: MakeVec,
     uset: Any,
@@ -172,7 +173,7 @@ class _Watch:
     def __init__(
         self,
         config: TrainingConfig,
-        env: Any,
+        env: RobustVectorEnv,
         make_vec: MakeVec,
         uset: Any,
         budget: int,

@@ -31,6 +31,7 @@ from dynrl.agents.robust.training import (
 from dynrl.agents.robust.validity import quantile_threshold
 from dynrl.agents.robust.vector_evaluation import VectorEvaluator
 from dynrl.learning.replay import Replay, Transitions
+from dynrl.robust.vector import RobustVectorEnv
 
 __all__ = ["DeepIWOCS"]
 
@@ -101,7 +102,7 @@ class _Run:
     def __init__(
         self,
         config: IWOCSConfig,
-        env: Any,
+        env: RobustVectorEnv,
         make_vec: MakeVec,
         uset: Any,
         budget: int,

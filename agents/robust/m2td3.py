@@ -36,6 +36,7 @@ from dynrl.learning import td3
 from dynrl.learning.networks import ActorPolicy
 from dynrl.learning.replay import Replay, Transitions
 from dynrl.learning.td3 import TD3Config, TD3State
+from dynrl.robust.vector import RobustVectorEnv
 
 __all__ = ["M2TD3", "M2TD3Config", "SoftM2TD3"]
 
@@ -173,7 +174,7 @@ class Player(Protocol):
 
 
 def train_against_candidates(
-    env: Any,
+    env: RobustVectorEnv,
     player: Player,
     sampler: CandidateSampler,
     batch_size: int,

@@ -208,7 +208,7 @@ def scheduled_returns(
     paths = np.stack(
         [drifting_parameters(schedule, uset, rate, steps, start, rng) for start in begin], axis=1
     )
-    env: Any = make_vec(episodes, None)
+    env = make_vec(episodes, None)
     try:
         env.set_psi(begin)
         observation, _ = env.reset(seed=seed)

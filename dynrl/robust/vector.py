@@ -106,6 +106,7 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
         elif self.sampler is not None:
             self._redraw(everyone)
         self._pending = None
+        # The base class knows no lists of seeds; those of Gymnasium that can be below do, as ours.
         observation, info = self._inner.reset(seed=seed)  # type: ignore[arg-type]
         self._lanes.after_begin(self._psi, everyone)
         return observation, {**info, **self._psi_info(np.ones(self.num_envs, bool))}
