@@ -245,15 +245,19 @@ def make_robust_vec(
         env_kwargs: constructor arguments, with an id.
 
     Raises:
-        ValueError: a parameter that the environment does not have, or an unknown sampler.
+        ValueError: a parameter that the environment does not have, an unknown sampler, `num_envs` below 1, or
+            third-party environments whose observations are no array.
         TypeError: an environment of another kind.
     """
     if render_mode is not None and isinstance(env, str) and not env.startswith("dynrl/"):
         env_kwargs["render_mode"] = render_mode
     world, make_env = _world(env, env_kwargs)
     if make_env is not None:
-        bound = uset.bind(make_env())
-        lanes: Lanes = LoopLanes(make_env, bound, num_envs)
+        if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs!r}, expected a positive integer.")
+        envs = [make_env() for _ in range(num_envs)]
+        bound = uset.bind(envs[0])
+        lanes: Lanes = LoopLanes(envs, bound)
     else:
         bound, func_env = uset.bind(world), world_of(world).func_env
         if func_env is not None:

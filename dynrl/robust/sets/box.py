@@ -126,8 +126,19 @@ class UncertaintySet:
 
     def to_unit(self, psi: np.ndarray) -> np.ndarray:
         """Map psi to the unit cube, shape kept; fixed dimensions to 0.5, nominal values outside the box to outside the
-        cube."""
+        cube.
+
+        Raises:
+            ValueError: a value without a logarithm where the scale is logarithmic.
+        """
         psi = self._checked_shape(psi)
+        without = self._log & (psi <= 0)
+        if without.any():
+            column = int(np.flatnonzero(without.reshape(-1, self.dim).any(0))[0])
+            raise ValueError(
+                f"{self.names[column]!r} is {psi[..., column].min():g}, which has no logarithm; use scale='linear', or "
+                "Param(nominal=...) above 0 if it is the model's own value."
+            )
         low, high, value = self.low.copy(), self.high.copy(), psi.copy()
         log = self._log
         low[log], high[log] = np.log(low[log]), np.log(high[log])

@@ -18,17 +18,23 @@ def set_from_dict(definition: dict[str, Any]) -> UncertaintySet:
     """The set whose `to_dict` this is.
 
     Raises:
-        ValueError: a key is missing, or the kind is unknown.
+        ValueError: a key is missing, the kind is unknown, or there are not as many nominal values as parameters.
     """
     kinds = ("UncertaintySet", "FiniteSet", "Ellipsoid", "RateLimited")
     needed = {"kind", "params", "nominal", "inertia", "grid_endpoint", "name"}
+    kind = definition.get("kind")
+    needed |= {"FiniteSet": {"points"}, "RateLimited": {"rate"}}.get(str(kind), set())
     missing = sorted(needed - set(definition))
     if missing:
         raise ValueError(f"the definition of an uncertainty set lacks {missing[0]!r}.")
-    kind = definition["kind"]
     if kind not in kinds:
         raise ValueError(f"kind is {kind!r}, expected one of {list(kinds)}.")
     chosen = _unbound(kind, definition)
+    if len(definition["nominal"]) != chosen.dim:
+        raise ValueError(
+            f"the definition has {len(definition['nominal'])} nominal values, expected {chosen.dim}: "
+            f"{list(chosen.names)}."
+        )
     chosen._nominal = np.array([np.nan if value is None else value for value in definition["nominal"]])
     return chosen
 

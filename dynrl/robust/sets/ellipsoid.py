@@ -42,10 +42,12 @@ class Ellipsoid(UncertaintySet):
         return super().from_unit((_rescaled(centred, to_ball=True) + 1) / 2)
 
     def contains(self, psi: np.ndarray) -> np.ndarray:
-        centred = 2 * super().to_unit(psi) - 1
+        psi = self._checked_shape(psi)
+        without = self._log & (psi <= 0)  # no logarithm: outside, but no error here
+        centred = 2 * super().to_unit(np.where(without, self.low, psi)) - 1
         fixed = self.high == self.low
-        on_plane = (self._checked_shape(psi) == self.low)[..., fixed].all(-1)
-        return ((centred**2).sum(-1) <= 1 + 1e-12) & on_plane
+        on_plane = (psi == self.low)[..., fixed].all(-1)
+        return ((centred**2).sum(-1) <= 1 + 1e-12) & on_plane & ~without.any(-1)
 
     def clip(self, psi: np.ndarray) -> np.ndarray:
         """The vectors pulled towards the centre until they are inside."""

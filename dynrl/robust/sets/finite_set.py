@@ -22,7 +22,8 @@ class FiniteSet(UncertaintySet):
         inertia, grid_endpoint, name: as in `UncertaintySet`.
 
     Raises:
-        ValueError: no points, points that are not finite, or another number of columns than parameters.
+        ValueError: no points, points that are not finite, or another number of columns than parameters, or
+            fractions where whole numbers are expected.
     """
 
     def __init__(
@@ -42,6 +43,12 @@ class FiniteSet(UncertaintySet):
         bounds = zip(parts, points.min(0), points.max(0), strict=True)
         boxed = [dataclasses.replace(param, low=float(low), high=float(high)) for param, low, high in bounds]
         super().__init__(boxed, inertia, grid_endpoint, name)
+        fraction = self._whole & (points != np.round(points))
+        if fraction.any():
+            row, column = np.argwhere(fraction)[0]
+            raise ValueError(
+                f"point {row}: {self.names[column]!r} is {points[row, column]:g}, expected a whole number."
+            )
         self.points = read_only(points)
 
     def contains(self, psi: np.ndarray) -> np.ndarray:

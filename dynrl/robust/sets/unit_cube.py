@@ -13,8 +13,10 @@ def unit_sample(rng: np.random.Generator, n: int, dim: int, method: str = "unifo
     """Points `[n, dim]` of the unit cube.
 
     Raises:
-        ValueError: unknown method.
+        ValueError: unknown method, or a negative number.
     """
+    if n < 0:
+        raise ValueError(f"n is {n}, expected 0 or more points.")
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, expected one of {list(METHODS)}.")
     if method == "uniform":
