@@ -30,7 +30,7 @@ from dynrl.envs.digital_twins.sepsis.fields import (
     check_patient,
 )
 
-__all__ = ["SequentialSepsis", "injured_cells", "neighbours"]
+__all__ = ["SequentialSepsis", "compiled_rules", "injured_cells", "neighbours"]
 
 _KINDS = tuple(START)
 _AGE_AT_BIRTH = {"pmn": 50, "monocyte": 50, "th0": 100, "th1": 100, "th2": 100}
@@ -77,7 +77,7 @@ class SequentialSepsis:
             raise ValueError(f"grid must be a whole number of at least 3, but is {grid}")
         self.patient = check_patient(Patient() if patient is None else patient)
         self.grid, self.compat = int(grid), compat
-        self.rules: Any = _compiled_rules() if compiled else rules
+        self.rules: Any = compiled_rules() if compiled else rules
         self.rng = np.random.default_rng(seed)
         self.around = neighbours(self.grid)
         n = self.grid**2
@@ -200,7 +200,12 @@ def injured_cells(grid: int, radius: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _compiled_rules() -> ModuleType:
+def compiled_rules() -> ModuleType:
+    """The module `rules` with every rule compiled.
+
+    Raises:
+        ImportError: Numba is missing.
+    """
     try:
         from numba import njit
     except ImportError as error:
