@@ -20,7 +20,7 @@ import optax
 from dynrl.agents.robust.collection_config import CollectionConfig, check_counts
 from dynrl.agents.robust.rarl import GameResult
 from dynrl.agents.robust.recorder import Recorder
-from dynrl.agents.robust.training import Callback, MakeVec, run_off_policy, sizes_of
+from dynrl.agents.robust.training import Callback, MakeVec, check_budget, run_off_policy, sizes_of
 from dynrl.learning import td3
 from dynrl.learning.networks import ActorPolicy, DeterministicActor, polyak
 from dynrl.learning.replay import Replay, Transitions
@@ -202,6 +202,7 @@ class ActionRobust:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> GameResult:
         """As `training.RobustLearner.train`, at the nominal parameters; the result's adversary plays actions."""
+        check_budget(budget)
         config = self.config
         env = make_vec(config.num_envs, None)
         sizes = sizes_of(env)

@@ -15,6 +15,7 @@ from dynrl.agents.robust.training import (
     Collection,
     MakeVec,
     TrainResult,
+    check_budget,
     run_off_policy,
     sizes_of,
 )
@@ -68,6 +69,7 @@ def train_against_candidates(
         player_of: makes the learner from settings, sampler, lengths of observation and action, and a key.
         make_vec, uset, budget, seed, callback: as in `training.RobustLearner.train`.
     """
+    check_budget(budget)
     player_key, sampler_key = jax.random.split(jax.random.key(seed))
     sampler = CandidateSampler(config, soft, uset, budget, sampler_key)
     env = make_vec(config.num_envs, sampler)

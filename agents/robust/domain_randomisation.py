@@ -16,6 +16,7 @@ from dynrl.agents.robust.training import (
     Progress,
     Sampler,
     TrainResult,
+    check_budget,
     run_off_policy,
     sizes_of,
     uniform_sampler,
@@ -112,6 +113,7 @@ class RandomisedSAC:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> TrainResult:
         """Trains for `budget` environment steps, searches included; see `training.RobustLearner`."""
+        check_budget(budget)
         env = make_vec(self.config.num_envs, self.sampler(uset))
         try:
             return train_sac(env, self.config, make_vec, uset, budget, seed, callback)[0]

@@ -19,7 +19,7 @@ import numpy as np
 from dynrl.agents.robust.collection_config import CollectionConfig
 from dynrl.agents.robust.game_env import GameVectorEnv
 from dynrl.agents.robust.rarl import BOTH, GameResult, GameState, Seats, play, played
-from dynrl.agents.robust.training import Callback, MakeVec, uniform_sampler
+from dynrl.agents.robust.training import Callback, MakeVec, check_budget, uniform_sampler
 from dynrl.learning import td3
 from dynrl.learning.replay import Transitions
 from dynrl.learning.td3 import TD3Config, TD3State
@@ -153,6 +153,7 @@ class M3DDPG:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> GameResult:
         """As `training.RobustLearner.train`; the result has the adversary too."""
+        check_budget(budget)
         env = GameVectorEnv(make_vec(self.config.num_envs, uniform_sampler(uset)), uset)
         seats = Seats(env.own, env.own, env.action_size)
         players = MinimaxPlayers(self.config, seats, uset.dim, seed)

@@ -22,6 +22,7 @@ from dynrl.agents.robust.training import (
     Callback,
     MakeVec,
     TrainResult,
+    check_budget,
     run_off_policy,
     sizes_of,
     uniform_sampler,
@@ -263,6 +264,7 @@ class RARL:
     ) -> GameResult:
         """As `training.RobustLearner.train`; the result has the adversary too."""
         config = self.config
+        check_budget(budget)
         env = GameVectorEnv(make_vec(config.num_envs, uniform_sampler(uset)), uset)
         sees = env.own + env.parameters if config.sees_parameters else env.own
         seats = Seats(env.own, sees, env.action_size, config.sees_action)

@@ -17,7 +17,7 @@ from dynrl.agents.robust.collection_config import CollectionConfig, check_positi
 from dynrl.agents.robust.game_env import GameVectorEnv
 from dynrl.agents.robust.rarl import BOTH, GamePlayers, GameResult, Seats, play
 from dynrl.agents.robust.schedules import Schedule, drifting_parameters
-from dynrl.agents.robust.training import Callback, MakeVec, uniform_sampler
+from dynrl.agents.robust.training import Callback, MakeVec, check_budget, uniform_sampler
 from dynrl.learning.networks import ActorPolicy, from_unit
 from dynrl.learning.td3 import TD3Config
 
@@ -151,6 +151,7 @@ class TimeConstrained:
     ) -> GameResult:
         """As `training.RobustLearner.train`; the adversary of the result sees `[s | psi in [-1, 1]]`."""
         config = self.config
+        check_budget(budget)
         env = GameVectorEnv(make_vec(config.num_envs, uniform_sampler(uset)), uset, config.rate)
         beyond = {"vanilla": (), "stacked": env.history, "oracle": env.parameters}[config.sees]
         seats = Seats(env.own + beyond, env.own + env.parameters, env.action_size)

@@ -24,6 +24,7 @@ __all__ = [
     "StagedLearner",
     "Stages",
     "TrainResult",
+    "check_budget",
     "final_observations",
     "run_off_policy",
     "sizes_of",
@@ -96,6 +97,9 @@ class RobustLearner(Protocol):
             budget: environment steps; each lane's step counts one.
             seed: of everything random; the same seed gives the same bytes.
             callback: told now and then how far it is; an exception raised there ends the training.
+
+        Raises:
+            ValueError: a budget below 1, or an environment that the method cannot learn on.
         """
         ...
 
@@ -121,6 +125,12 @@ class StagedLearner(RobustLearner, Protocol):
     ) -> TrainResult:
         """As `train`, on from what `stages` holds; the bytes are those of a training that never stopped."""
         ...
+
+
+def check_budget(budget: int) -> None:
+    """Raises: ValueError: a budget of no steps."""
+    if budget < 1:
+        raise ValueError(f"budget is {budget}, expected at least 1 environment step.")
 
 
 def uniform_sampler(uset: Any) -> Sampler:
