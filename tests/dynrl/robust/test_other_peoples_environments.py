@@ -70,7 +70,7 @@ DELAY = UncertaintySet([Param("delay.action", 0, 2)])
     "env", [ActionDelay(Adder(), 1), RobustEnv(Adder(), DELAY, sticky=True)], ids=["wrapper", "parameter"]
 )
 def test_a_caller_may_fill_the_same_action_again(env: gymnasium.Env) -> None:
-    env.reset(**({"options": {"psi": [1]}} if isinstance(env, RobustEnv) else {}))
+    env.reset(options={"psi": [1]} if isinstance(env, RobustEnv) else None)
     action, shown = np.zeros(1, np.float32), []
     for number in (0.25, 0.5, 0.75):
         action[:] = number
@@ -90,7 +90,7 @@ def test_the_last_observation_before_a_divergence_is_kept_though_written_over() 
     env = RobustEnv(Adder(), WHOLE)
     env.reset()
     env.step(np.zeros(1))
-    env.unwrapped.broken = True  # type: ignore[attr-defined]
+    env.unwrapped.broken = True
     observation, reward, terminated, _, info = env.step(np.zeros(1))
     assert (observation.tolist(), reward, terminated, info["diverged"]) == ([6.0], 0.0, True, True)
 
@@ -117,7 +117,7 @@ def test_what_lanes_cannot_do_is_said() -> None:
         make_robust_vec(lambda: one, WHOLE, 2)
     for count in (0, 2.0, True):
         with pytest.raises(ValueError, match=r"num_envs is .*positive integer"):
-            make_robust_vec(Adder, WHOLE, count)  # type: ignore[arg-type]
+            make_robust_vec(Adder, WHOLE, count)
 
 
 def test_an_attribute_that_is_computed_is_refused_before_anything_is_set() -> None:
