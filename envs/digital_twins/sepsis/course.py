@@ -12,26 +12,26 @@ import numpy as np
 from dynrl.envs.digital_twins.sepsis import rules
 from dynrl.envs.digital_twins.sepsis.fields import (
     ACTIVATED,
+    CONFIRMATION,
     CYTOTOX,
+    DIED,
     ENDOTOXIN,
     GRID,
+    HEALED,
     INFECTION,
     INJURY_PERIOD,
     LARGEST,
     LEAVES,
+    MOST_TRIES,
     OXY,
     REMAINS,
+    RUNNING,
     SPREADING,
     TRACE,
 )
 
-RUNNING, HEALED, DIED = 0, 1, 2
-CONFIRMATION = 100
-"""Steps off therapy before a patient counts as healed, as in the public environment."""
-
 PMN, MONOCYTE, TH0, TH1, TH2 = range(5)
 TIME, OFF, OUTCOME = range(3)
-MOST_TRIES = 3000
 _FIELDS, _REMAINS, _LEAVES = np.array(SPREADING), REMAINS.astype(np.float32), LEAVES.astype(np.float32)
 
 LOOPS = (

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dynrl.envs.digital_twins.sepsis import course
-from dynrl.envs.digital_twins.sepsis.fields import GRID, MEDIATORS, Patient
+from dynrl.envs.digital_twins.sepsis.fields import GRID, MEDIATORS, MOST_TRIES, RUNNING, Patient
 from dynrl.envs.digital_twins.sepsis.reference import SequentialSepsis, compiled_rules
 
 __all__ = ["Limits", "NativeSepsis"]
@@ -62,7 +62,7 @@ class NativeSepsis:
         self.counts = np.array([len(first.rows[kind]) for kind in _KINDS])
         self._rows = tuple(first.rows[kind] for kind in _KINDS)
         self._sites = tuple(first.sites[kind] for kind in _KINDS)
-        self._status = np.array([0, -1, course.RUNNING])
+        self._status = np.array([0, -1, RUNNING])
         self._totals = np.zeros(2 + len(MEDIATORS))
         _loops()["add_up"](self.f, self._totals)
 
@@ -122,7 +122,7 @@ class NativeSepsis:
         bounds = (
             _NO_BOUNDS if limits is None else (float(limits.stop), float(limits.healed), float(limits.died))
         )
-        while self.time < begun + steps and self.outcome == course.RUNNING:
+        while self.time < begun + steps and self.outcome == RUNNING:
             self._make_room()
             _loops()["course"](
                 begun + steps,
@@ -147,7 +147,7 @@ class NativeSepsis:
     def _make_room(self) -> None:
         """Twice the room that the next step may need, so that courses are seldom interrupted."""
         newcomers = [len(sites) + int(self.counts[course.TH0]) for sites in self._sites]
-        newcomers[course.PMN] *= 1 + course.MOST_TRIES // 100
+        newcomers[course.PMN] *= 1 + MOST_TRIES // 100
         rows = []
         for old, count, most in zip(self._rows, self.counts, newcomers, strict=True):
             room = np.zeros((max(len(old), 2 * (int(count) + most)), old.shape[1]))

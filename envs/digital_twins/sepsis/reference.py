@@ -20,6 +20,7 @@ from dynrl.envs.digital_twins.sepsis.fields import (
     LARGEST,
     LEAVES,
     MEDIATORS,
+    MOST_TRIES,
     OXY,
     PAF,
     REMAINS,
@@ -34,7 +35,6 @@ __all__ = ["SequentialSepsis", "compiled_rules", "injured_cells", "neighbours"]
 
 _KINDS = tuple(START)
 _AGE_AT_BIRTH = {"pmn": 50, "monocyte": 50, "th0": 100, "th1": 100, "th2": 100}
-_MOST_TRIES = 3000
 
 
 class SequentialSepsis:
@@ -152,7 +152,7 @@ class SequentialSepsis:
     def _spawn(self, gcsf: float) -> None:
         # The sum is that of the end of the last step, as in the public code; per area, so that a small grid spawns as
         # densely.
-        tries = len(self.sites["pmn"]) * int(1 + min(gcsf / self.scale, _MOST_TRIES) / 100)
+        tries = len(self.sites["pmn"]) * int(1 + min(gcsf / self.scale, MOST_TRIES) / 100)
         self._born("pmn", self._random_sites(self.rng.binomial(tries, 0.1)))
         self._born("monocyte", self._random_sites(self.rng.binomial(len(self.sites["monocyte"]), 0.01)))
         for kind in ("th1", "th2", "th0"):

@@ -32,14 +32,12 @@ class Settled:
 def test_a_course_is_that_of_the_reference_for_the_same_draws(monkeypatch):
     """In plain Python, with injuries anew, births, therapy and antibiotics, and the reference's rounding of diffusion,
     which decides where cells go whose neighbours hardly differ."""
-    exact = (
-        dict(zip(np.float32(LEAVES), LEAVES, strict=True)),
-        dict(zip(np.float32(REMAINS), REMAINS, strict=True)),
-    )
+    remaining = {float(np.float32(exact)): exact for exact in REMAINS}
+    leaving = {float(np.float32(exact)): exact for exact in LEAVES}
 
     def spread(field, remains, leaves, side):
-        rules.evaporate(field, exact[1][remains])
-        rules.diffuse(field, exact[0][leaves], side)
+        rules.evaporate(field, remaining[float(remains)])
+        rules.diffuse(field, leaving[float(leaves)], side)
 
     monkeypatch.setattr(course, "spread", spread)
     reference, copied = (SequentialSepsis(SICK, 1, grid=7, compiled=False) for _ in range(2))
@@ -85,7 +83,8 @@ def test_spreading_is_evaporation_and_diffusion():
 
 
 def test_all_orders_are_equally_likely():
-    rng, order, seen = np.random.default_rng(0), np.zeros(3, int), Counter()
+    rng, order = np.random.default_rng(0), np.zeros(3, int)
+    seen: Counter[tuple[int, ...]] = Counter()
     for _ in range(3000):
         course.shuffled(order, 3, rng)
         seen[tuple(order)] += 1
