@@ -14,7 +14,7 @@ from gymnasium.utils import RecordConstructorArgs
 from dynrl.robust.appliers import Applier, applier_of
 from dynrl.robust.binding import Columns
 from dynrl.robust.sets import UncertaintySet
-from dynrl.robust.vector import check_inside, neutral_action
+from dynrl.robust.vector import check_inside, neutral_action, numbers_of
 
 
 class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
@@ -145,7 +145,7 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
 
     def _vector(self, psi: Any) -> np.ndarray:
         if not isinstance(psi, Mapping):
-            vector = np.array(psi, float)
+            vector = numbers_of(self.uset, psi)
             if vector.shape != (self.uset.dim,):
                 raise ValueError(
                     f"psi has shape {vector.shape}, expected ({self.uset.dim},): {list(self.uset.names)}."
@@ -159,8 +159,9 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
             raise ValueError(
                 f"psi lacks {missing[0]!r}; RobustEnv(partial=True) lets missing parameters be nominal."
             )
-        return np.array(
-            [psi.get(name, value) for name, value in zip(self.uset.names, self.nominal, strict=True)], float
+        return numbers_of(
+            self.uset,
+            [psi.get(name, value) for name, value in zip(self.uset.names, self.nominal, strict=True)],
         )
 
     def _with_psi(self, info: Mapping[str, Any]) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
         self._psi[ids] = psi
 
     def _checked(self, psi: Any, count: int) -> np.ndarray:
-        psi = np.asarray(psi, float)
+        psi = numbers_of(self.uset, psi)
         if psi.shape not in ((self.uset.dim,), (count, self.uset.dim)):
             raise ValueError(
                 f"psi has shape {psi.shape}, expected ({self.uset.dim},) or ({count}, {self.uset.dim}): "
@@ -298,6 +298,18 @@ def _sampler(sampler: Sampler | str | None, uset: UncertaintySet) -> Sampler | N
 
 def _draw(uset: UncertaintySet, method: str, rng: np.random.Generator, k: int) -> np.ndarray:
     return uset.sample(rng, k, method)
+
+
+def numbers_of(uset: UncertaintySet, psi: Any) -> np.ndarray:
+    """Parameters as float64, of any shape.
+
+    Raises:
+        ValueError: they are no numbers, or rows of different lengths.
+    """
+    try:
+        return np.array(psi, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"psi is {psi!r}, expected numbers for {list(uset.names)}.") from error
 
 
 def check_inside(uset: UncertaintySet, psi: np.ndarray) -> None:
