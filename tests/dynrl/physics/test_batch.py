@@ -229,3 +229,10 @@ def test_an_actuator_without_a_range_is_named(tmp_path):
     mine.write_text(text.replace('ctrllimited="true"', "").replace('ctrlrange="-3 3"', ""))
     with pytest.raises(ValueError, match=r"actuator 0 \('slide'\) has no range of controls"):
         MujocoEnv(InvertedPendulum(xml_file=str(mine)))
+
+
+def test_steps_of_many_seconds_make_films_that_still_run():
+    slow = InvertedPendulum(frame_skip=500)
+    assert slow.dt == pytest.approx(10.0)
+    assert MujocoEnv(slow).metadata["render_fps"] == 1
+    assert MujocoEnv(InvertedPendulum()).metadata["render_fps"] == 25
