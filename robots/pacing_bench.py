@@ -17,12 +17,14 @@ from dynrl.robots.clocks import SPIN, MonotonicClock
 from dynrl.robots.loop import Pacer, real_time
 
 SECOND = 1_000_000_000
+TURN = 0.5
+"""Seconds that one loop runs before the other has its turn."""
 LATENESS_FIFO, LATENESS_FIFO_MAX, LATENESS_NORMAL = 100.0, 1000.0, 500.0
 
 
 def loop_figures(quick: bool) -> Iterator[Figure]:
     """Lateness of empty ticks at 500 Hz and 1 kHz, with and without SCHED_FIFO; a bare loop takes turns with them."""
-    seconds = 2 if quick else 10
+    turns = 3 if quick else 20
     for rate in (500, 1000):
         for fifo in (True, False):
             with real_time(fifo) as granted:
@@ -35,10 +37,10 @@ def loop_figures(quick: bool) -> Iterator[Figure]:
                         granted.warning,
                     )
                     continue
-                turns = [(_pace(rate, 1.0), _bare(rate, 1.0)) for _ in range(seconds)]
-            lateness = np.concatenate([ours for (ours, _), _ in turns])
-            skipped = sum(count for (_, count), _ in turns)
-            bare = np.concatenate([theirs for _, theirs in turns])
+                both = [(_pace(rate, TURN), _bare(rate, TURN)) for _ in range(turns)]
+            lateness = np.concatenate([ours for (ours, _), _ in both])
+            skipped = sum(count for (_, count), _ in both)
+            bare = np.concatenate([theirs for _, theirs in both])
             yield _lateness_figure(rate, fifo, lateness, skipped, bare)
 
 
