@@ -324,7 +324,7 @@ def make_gymnasium_env(
     world: Any = make_world(env_name, **kwargs)
     backend = _checked_backend(world, env_name, backend)
     if backend == "batch":
-        from dynrl.physics.batch_env import MujocoEnv
+        from dynrl.physics.single_env import MujocoEnv
 
         return MujocoEnv(world, params, render_mode)
     functional = _on_backend(world, backend) if backend else world
@@ -351,7 +351,7 @@ def make_vector_env(
     world: Any = make_world(env_name, **kwargs)
     backend = _checked_backend(world, env_name, backend)
     if backend == "batch":
-        from dynrl.physics.batch_env import MujocoVectorEnv
+        from dynrl.physics.vector_env import MujocoVectorEnv
 
         if array_backend != "numpy":
             raise ValueError(

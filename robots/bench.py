@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import tempfile
 import time
@@ -16,12 +15,13 @@ import numpy as np
 from dynrl.bench import Figure
 from dynrl.policy import ObservationTerm
 from dynrl.policy.measure import bundle_figures
-from dynrl.robots.clocks import MonotonicClock, VirtualClock
+from dynrl.robots.clocks import VirtualClock
 from dynrl.robots.deployment import Deployment
 from dynrl.robots.description import Command, Joint, Rates, Robot, Source
 from dynrl.robots.latency import ABSENT, FIELDS
-from dynrl.robots.loop import Pacer, Scheduling, real_time
+from dynrl.robots.loop import Scheduling, real_time
 from dynrl.robots.messages import message_types
+from dynrl.robots.pacing_bench import loop_figures, machine_load
 from dynrl.robots.safety import Limits, PositionFilter
 from dynrl.robots.sample import sample_bundle
 from dynrl.robots.settings import DeploymentConfig
@@ -34,7 +34,6 @@ JOINTS, OBSERVATION, HIDDEN = 12, 48, 256
 TICK_P50, TICK_P99, TICK_RATIO = 150.0, 400.0, 12.0
 END_TO_END, ON_MESSAGE = 500.0, 400.0
 FILTER_RELATIVE = 1e-9
-LATENESS_FIFO, LATENESS_FIFO_MAX, LATENESS_NORMAL = 100.0, 1000.0, 500.0
 
 
 def figures(quick: bool) -> Iterator[Figure]:
@@ -44,52 +43,6 @@ def figures(quick: bool) -> Iterator[Figure]:
     yield from wire_figures(quick)
     yield from safety_figures(quick)
     yield from bundle_figures(quick)
-
-
-def loop_figures(quick: bool) -> Iterator[Figure]:
-    """Lateness of bare ticks at 500 Hz and 1 kHz, with and without SCHED_FIFO."""
-    seconds = 2 if quick else 10
-    for rate in (500, 1000):
-        for fifo in (True, False):
-            with real_time(fifo) as granted:
-                if fifo and granted.policy != "SCHED_FIFO":
-                    yield Figure(
-                        f"loop at {rate} Hz, SCHED_FIFO",
-                        "p99 <= 100 µs",
-                        "SCHED_FIFO refused",
-                        False,
-                        granted.warning,
-                    )
-                    continue
-                lateness, skipped = _pace(rate, seconds)
-            yield _lateness_figure(rate, fifo, lateness, skipped)
-
-
-def _pace(rate: int, seconds: float) -> tuple[np.ndarray, int]:
-    """(lateness in µs of each tick, deadlines skipped)"""
-    count = round(rate * seconds)
-    late = np.zeros(count)
-    pacer = Pacer(MonotonicClock(), SECOND // rate)
-    pacer.start()
-    for index in range(count):
-        tick = pacer.wait()
-        late[index] = (tick.woke_ns - tick.deadline_ns) / 1000
-        pacer.finish()
-    return late, pacer.skipped
-
-
-def _lateness_figure(rate: int, fifo: bool, lateness: np.ndarray, skipped: int) -> Figure:
-    half, most = np.percentile(lateness, [50, 99])
-    largest = lateness.max()
-    measured = f"p50 {half:.0f}, p99 {most:.0f}, max {largest:.0f} µs, {skipped} skipped"
-    if fifo:
-        none = ", 0 skipped" if rate == 500 else ""
-        bar = f"p99 <= 100 µs, max <= 1 ms{none}"
-        passed = most <= LATENESS_FIFO and largest <= LATENESS_FIFO_MAX and (rate != 500 or not skipped)
-    else:
-        bar, passed = "p99 <= 500 µs on an idle machine", bool(most <= LATENESS_NORMAL)
-    words = "SCHED_FIFO" if fifo else "normal priority"
-    return Figure(f"loop at {rate} Hz, {words}: lateness", bar, measured, bool(passed), _load())
 
 
 def tick_figures(quick: bool) -> Iterator[Figure]:
@@ -244,7 +197,7 @@ def _end_to_end_figure(seconds: float, tick_on: str | None) -> Figure:
         f"p50 <= {bar} µs",
         measured,
         bool(half <= bar),
-        _load(),
+        machine_load(),
     )
 
 
@@ -378,10 +331,6 @@ def _run_until(deployment: Deployment, seconds: float) -> None:
 
 def _words(granted: Scheduling) -> str:
     return granted.policy if granted.priority else "normal priority"
-
-
-def _load() -> str:
-    return f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores"
 
 
 def _quiet(line: str) -> None:

@@ -147,6 +147,9 @@ def deploy(
         Path | None, _optional("FOLDER", "record messages, write report and picture there")
     ] = None,
     replay: Annotated[Path | None, _optional("FOLDER", "replay a recording and compare the commands")] = None,
+    recover: Annotated[
+        Path | None, _optional("FOLDER", "make a recording whole whose recorder was killed")
+    ] = None,
     wait: Annotated[bool, arg(help="stay inactive until somebody activates")] = False,
     ramp: Annotated[float, arg(help="seconds of blending in after an activation")] = 2.0,
     auto_resume: Annotated[bool, arg(help="go on by itself when a recoverable fault is over")] = False,
@@ -192,6 +195,10 @@ def deploy(
     """
 
     def work() -> int:
+        if recover is not None:
+            _recover(recover)
+            if replay is None:
+                return DONE
         loaded = PolicyBundle.load(bundle, allow_control_flow=allow_control_flow)
         given = robot if robot is not None else None if check else loaded.contract.robot.name
         described = None if given is None else Robot.load(given)
@@ -432,6 +439,16 @@ def _ends_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _recover(folder: Path) -> None:
+    from dynrl.robots.recovery import recover
+
+    saved = recover(folder)
+    print(
+        f"{folder}: {sum(saved.messages.values())} messages on {len(saved.messages)} topics recovered, "
+        f"{saved.lost_bytes} bytes at the end belong to no whole message; the damaged bag is {saved.damaged}"
+    )
 
 
 def _replay(folder: Path, bundle: PolicyBundle, robot: Robot) -> int:

@@ -12,15 +12,17 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dynrl.robots.clocks import Clock
 
 SECOND = 1_000_000_000
-GLANCE = 50_000
+GLANCE = 25_000
 """ns between two looks for the message that a tick waits for."""
+Step = tuple[int, Callable[[], None]]
+"""(ns before a tick is expected to begin, what is done then)"""
 FIFO_PRIORITY = 50
 """What ros2_control uses."""
 _RESET_ON_FORK = 0x40000000
@@ -76,23 +78,46 @@ class Pacer:
         self._consecutive = 0
         self._recent.clear()
 
-    def wait(self, arrived: Callable[[int], bool] | None = None) -> Tick:
+    def wait(
+        self,
+        steps: Sequence[Step] = (),
+        arrived: Callable[[int], bool] | None = None,
+        heard_ns: int = 0,
+        source_ns: int = 0,
+    ) -> Tick:
         """Waits for the next deadline.
 
         Args:
+            steps: preparations, in the order of their times; one whose time has passed is left out.
             arrived: `arrived(since_ns)` ends the wait early, from half a period before the deadline on, as soon as it
                 is true; deadlines stay where they are, so the mean rate does too.
+            heard_ns: when what `arrived` looks for came last.
+            source_ns: how often it comes; 0 where that is not known.
         """
         self._index += 1
+        clock = self._clock
         deadline = self._start + self._index * self.period_ns
-        if arrived is None:
-            self._clock.wait_until(deadline)
-        else:
-            opens = deadline - self.period_ns // 2
-            self._clock.wait_until(opens)
-            while not arrived(opens) and (left := deadline - self._clock.now_ns()) > 0:
-                self._clock.nap(min(GLANCE, left))
-        return Tick(self._index, deadline, self._clock.now_ns())
+        opens = expected = deadline
+        if arrived is not None:
+            opens = expected = deadline - self.period_ns // 2
+            if source_ns and heard_ns:
+                expected = min(opens + (heard_ns - opens) % source_ns, deadline)
+        later = []
+        for lead, do in steps:
+            due = expected - lead
+            if due > opens:
+                later.append((due, do))
+            elif clock.now_ns() <= due:
+                clock.wait_until(due)
+                do()
+        clock.wait_until(opens)
+        if arrived is not None:
+            while not arrived(opens) and (now := clock.now_ns()) < deadline:
+                if later and now >= later[0][0]:
+                    later.pop(0)[1]()
+                else:
+                    clock.nap(min(GLANCE, deadline - now))
+        return Tick(self._index, deadline, clock.now_ns())
 
     def finish(self) -> bool:
         """Ends the tick; True when it overran."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dynrl.errors import UserError
+from dynrl.robots.joint_state_bytes import JOINT_STATE, JointStateBytes
 
 DISTROS = ("humble", "iron", "jazzy", "kilted", "lyrical")
 DEFAULT_DISTRO = "jazzy"
@@ -50,6 +51,7 @@ class MessageTypes:
     def __init__(self, distro: str, store: Any) -> None:
         self.distro = distro
         self.store = store
+        self._joint_states = JointStateBytes(store)
 
     def __contains__(self, name: str) -> bool:
         return full_name(name) in self.store.types
@@ -93,7 +95,14 @@ class MessageTypes:
 
     def serialize(self, message: Any) -> bytes:
         """CDR, little endian, with the encapsulation header."""
-        return bytes(self.store.serialize_cdr(message, message.__msgtype__, little_endian=True))
+        name = message.__msgtype__
+        if name != JOINT_STATE:
+            return bytes(self.store.serialize_cdr(message, name, little_endian=True))
+        raw = self._joint_states.write(message)
+        if raw is None:
+            raw = bytes(self.store.serialize_cdr(message, name, little_endian=True))
+            self._joint_states.learn(message, raw)
+        return raw
 
     def deserialize(self, raw: bytes | memoryview, name: str) -> Any:
         """The message that CDR bytes hold.
@@ -101,12 +110,13 @@ class MessageTypes:
         Raises:
             MalformedMessage: the bytes hold no such message.
         """
-        from rosbags.serde import SerdeError
-
-        try:
-            return self.store.deserialize_cdr(raw, name)
-        except SerdeError as error:
-            raise MalformedMessage(str(error)) from error
+        if name == JOINT_STATE and type(raw) is bytes:
+            message = self._joint_states.read(raw)
+            if message is None:
+                message = self._deserialized(raw, name)
+                self._joint_states.learn(message, raw)
+            return message
+        return self._deserialized(raw, name)
 
     def decode(self, raw: bytes | memoryview, name: str) -> Any:
         """The message that CDR bytes hold, or a `Malformed` that says why they hold none."""
@@ -114,6 +124,14 @@ class MessageTypes:
             return self.deserialize(raw, name)
         except MalformedMessage as error:
             return Malformed(str(error))
+
+    def _deserialized(self, raw: bytes | memoryview, name: str) -> Any:
+        from rosbags.serde import SerdeError
+
+        try:
+            return self.store.deserialize_cdr(raw, name)
+        except SerdeError as error:
+            raise MalformedMessage(str(error)) from error
 
     def type_hash(self, name: str) -> str:
         """`RIHS01_` and 64 hexadecimal digits (REP 2016)."""

@@ -14,7 +14,7 @@ from dynrl.robots.controller import Controller
 from dynrl.robots.description import Robot
 from dynrl.robots.encoding import CommandEncoder
 from dynrl.robots.folder import FORMAT, INFO
-from dynrl.robots.journal import TICK, read_tick
+from dynrl.robots.journal import LATENCY, TICK, read_tick
 from dynrl.robots.messages import MessageTypes, message_types
 from dynrl.robots.recorder import BAG, RecordingError
 from dynrl.robots.settings import DeploymentConfig
@@ -144,9 +144,9 @@ def read_messages(bag: Path, types: MessageTypes) -> Iterator[tuple[str, int, st
         with Reader(bag) as reader:
             for connection, log_ns, raw in reader.messages():
                 yield connection.topic, log_ns, connection.msgtype, bytes(raw)
-    except ReaderError as error:
+    except (ReaderError, FileNotFoundError) as error:
         raise RecordingError(
-            f"{bag} cannot be read: {error}; a bag whose recorder was killed needs `ros2 bag reindex`"
+            f"{bag} cannot be read: {error}; a bag whose recorder was killed needs --recover first"
         ) from error
 
 
@@ -158,7 +158,8 @@ def _read_bag(
     for channel, (topic, _) in info["topics"].items():
         channels_of.setdefault(topic, []).append(channel)
     command_topic = info["topics"][SHADOW_COMMAND if info["shadow"] else COMMAND][0]
-    tick_topic = f"{info['node']}/{TICK}"
+    tick_topic, last_of_tick = f"{info['node']}/{TICK}", f"{info['node']}/{LATENCY}"
+    whole = 0
     ticks: list[Any] = []
     messages: dict[tuple[str, int], tuple[Any, bytes]] = {}
     commands: list[bytes | None] = []
@@ -166,10 +167,12 @@ def _read_bag(
         if topic == tick_topic:
             ticks.append(types.deserialize(raw, type).data)
             commands.append(None)
+        elif topic == last_of_tick:
+            whole = len(ticks)
         elif topic == command_topic:
             commands[-1] = raw
         else:
             for channel in channels_of.get(topic, ()):
                 if channel in info["channels"]:
                     messages[channel, log_ns] = (types.decode(raw, type), raw)
-    return ticks, messages, commands
+    return ticks[:whole], messages, commands[:whole]  # a recording that broke off may lack a command

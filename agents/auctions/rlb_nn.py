@@ -65,7 +65,11 @@ class RLBNN(BidAgent):
     differences that decide bids. It is trained on an exact table when the agent is made, which takes some ten seconds.
 
     **When to use it.** Where the table itself is too large to ship or to hold. Otherwise `RLB(scale="map_action")`,
-    whose table of T0 = 1000 needs no training, is as good in long episodes and bids in microseconds instead of 0.1 ms.
+    whose table of T0 = 1000 needs no training, is as good in long episodes.
+
+    **Served.** A bid takes some 4 µs (the table's takes 2): sums of the network's outputs are kept at every 16th tick
+    and interpolated, and where the interpolation's error could change the bid the network itself decides, so that the
+    bids are exactly the network's. With T0 = 1000 and B0 = 5000 the file has 10 MB, the table's 40.
 
     **Guarantee.** None; `fit_error` is measured on whole rows that training did not see.
 

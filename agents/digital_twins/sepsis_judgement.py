@@ -1,61 +1,86 @@
-"""Therapies of sepsis compared on fresh patients: mortality, burden, and paired differences with intervals."""
+"""Therapies of sepsis compared on fresh patients: return, mortality, burden and dose, with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from dynrl.agents.digital_twins.sepsis_policy import (
-    Outcomes,
-    SepsisPolicyConfig,
-    constant_weights,
-    judge,
-    train_policy,
-)
-from dynrl.agents.digital_twins.sepsis_weights import BEST_CONSTANT, FEEDBACK
+from dynrl.agents.digital_twins.sepsis_policy import constant_weights, policy_action
+from dynrl.agents.digital_twins.sepsis_search import SepsisSearchConfig, relaxed
+from dynrl.agents.digital_twins.sepsis_ward import NativeWard, returns_of
+from dynrl.agents.digital_twins.sepsis_weights import BEST_CONSTANT
 from dynrl.bench import Figure
 from dynrl.registry import make_functional
 
 __all__ = [
+    "Judged",
     "PairedDifference",
     "compare",
     "figures",
     "mortality_interval",
     "paired_difference",
-    "search",
     "table",
 ]
 
+HORIZON = 82
+"""Decisions of 60 steps: three weeks."""
 
-def search(config: SepsisPolicyConfig, verbose: bool = True) -> dict[str, np.ndarray]:
-    """Find the feedback and the best constant with equally many patients: a constant is searched first, and from there
-    both go on for as many generations, as feedback and as a constant."""
-    begin = train_policy(config, constant=True, verbose=verbose)
-    return {
-        "feedback": train_policy(config, start=begin, verbose=verbose),
-        "best constant": train_policy(config, constant=True, start=begin, verbose=verbose),
-    }
+
+class Judged(NamedTuple):
+    """What became of patients under a therapy `[patients]` each.
+
+    Attributes:
+        public: returns under the published reward, which the search maximises.
+        shaped: returns under the environment's default reward.
+        died: bool.
+        burden: mean shares of missing oxygen over the whole horizon; 0 after healing, 0.8 after death.
+        dose: sums of the absolute actions over the drugs and the decisions while therapy went on.
+    """
+
+    public: np.ndarray
+    shaped: np.ndarray
+    died: np.ndarray
+    burden: np.ndarray
+    dose: np.ndarray
 
 
 def compare(
-    weights: Mapping[str, np.ndarray], grid: int = 101, patients: int = 100, seed: int = 1_000_000
-) -> dict[str, Outcomes]:
-    """Feedback, the best constant and no therapy on fresh patients, on the full model."""
-    config = SepsisPolicyConfig()
-    settings = {**config.env_kwargs, "grid": grid, "horizon": 82}
+    constant: np.ndarray, grid: int = 101, patients: int = 100, seed: int = 1_000_000
+) -> dict[str, Judged]:
+    """A constant, the feedback made of it and no therapy on the same fresh patients, cell after cell. While both
+    therapies act alike a patient meets the same chance."""
+    config = SepsisSearchConfig()
+    settings = {**config.env_kwargs, "grid": grid, "horizon": HORIZON}
     env = make_functional(config.env, cohort=True, **settings)
-    return judge({**weights, "none": constant_weights(env, {})}, env, patients, seed)
+    ward = NativeWard(env, seed + np.arange(patients))
+    therapies = {
+        "feedback": relaxed(constant, env),
+        "best constant": constant,
+        "none": constant_weights(env, {}),
+    }
+    return {name: _judged(ward, weights, len(constant)) for name, weights in therapies.items()}
+
+
+def _judged(ward: NativeWard, weights: np.ndarray, size: int) -> Judged:
+    courses = ward.courses(partial(policy_action, weights, size=size))
+    returns = [returns_of(course) for course in courses]
+    return Judged(
+        public=np.array([found["public"] for found in returns]),
+        shaped=np.array([found["shaped"] for found in returns]),
+        died=np.array([course.died for course in courses]),
+        burden=np.array([course.burden(HORIZON) for course in courses]),
+        dose=np.array([course.dose for course in courses]),
+    )
 
 
 def figures(quick: bool) -> Iterator[Figure]:
-    """The feedback that `search` has found, beside the best constant and no therapy, on pieces of tissue."""
-    weights = {"feedback": np.array(FEEDBACK), "best constant": np.array(BEST_CONSTANT)}
-    grid, patients = (
-        (31, 16) if quick else (51, 100)
-    )  # steps of 101 x 101 cells take ten times those of 31 x 31
-    found = compare(weights, grid, patients)
+    """Feedback beside the best constant that `sepsis_search.search` has found and no therapy. The headline is the
+    return under the published reward, under which it was searched; what else is of interest stands beside it."""
+    grid, patients = (31, 24) if quick else (51, 100)
+    found = compare(np.array(BEST_CONSTANT), grid, patients)
     share, low, high = mortality_interval(found["none"].died)
     yield Figure(
         f"sepsis: mortality untreated, {grid} x {grid} cells",
@@ -64,14 +89,24 @@ def figures(quick: bool) -> Iterator[Figure]:
         low <= 0.5 <= high,
     )
     for other in ("none", "best constant"):
-        gap = paired_difference(found["feedback"].burden, found[other].burden)
+        gap = paired_difference(found["feedback"].public, found[other].public)
         yield Figure(
-            f"sepsis: burden under feedback less {other}, same {len(found['none'].died)} patients",
-            "95 % interval below 0",
-            f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]",
-            gap.high < 0,
-            f"died {found['feedback'].died.mean():.2f}, {other}: {found[other].died.mean():.2f}",
+            f"sepsis: published return under feedback less {other}, same {patients} patients",
+            "95 % interval above 0",
+            f"{gap.mean:+.0f} [{gap.low:+.0f}, {gap.high:+.0f}]",
+            gap.low > 0,
+            f"feedback {found['feedback'].public.mean():.0f}; less it, "
+            + _beside(found["feedback"], found[other]),
         )
+
+
+def _beside(feedback: Judged, other: Judged) -> str:
+    """Differences in the figures that are not the headline."""
+    parts = []
+    for name in ("died", "burden", "dose", "shaped"):
+        gap = paired_difference(getattr(feedback, name), getattr(other, name))
+        parts.append(f"{name} {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+    return ", ".join(parts)
 
 
 class PairedDifference(NamedTuple):
@@ -106,14 +141,16 @@ def mortality_interval(died: np.ndarray, level_z: float = 1.96) -> tuple[float, 
     return share, float(centre - half), float(centre + half)
 
 
-def table(outcomes: Mapping[str, Outcomes], best: str) -> str:
-    """One line per therapy, with its burden less that of `best`."""
+def table(found: Mapping[str, Judged], best: str) -> str:
+    """One line per therapy, with what `best` has more of each figure than it."""
     lines = []
-    for name, found in outcomes.items():
-        share, low, high = mortality_interval(found.died)
-        gap = paired_difference(outcomes[best].burden, found.burden)
+    for name, judged in found.items():
+        share, low, high = mortality_interval(judged.died)
+        gap = paired_difference(found[best].public, judged.public)
         lines.append(
-            f"{name:<16} died {share:.2f} [{low:.2f}, {high:.2f}]  burden {found.burden.mean():.3f}  "
-            f"{best} less it {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+            f"{name:<14} return {judged.public.mean():.0f} died {share:.2f} [{low:.2f}, {high:.2f}] "
+            f"burden {judged.burden.mean():.4f} dose {judged.dose.mean():.1f} shaped {judged.shaped.mean():.3f}; "
+            f"{best} less it: return {gap.mean:+.0f} [{gap.low:+.0f}, {gap.high:+.0f}], "
+            + _beside(found[best], judged)
         )
     return "\n".join(lines)

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dynrl.agents.robust.collection_config import CollectionConfig, check_counts
 from dynrl.agents.robust.rarl import GameResult
 from dynrl.agents.robust.recorder import Recorder
-from dynrl.agents.robust.training import Callback, MakeVec, run_off_policy, sizes_of
+from dynrl.agents.robust.training import Callback, MakeVec, check_budget, run_off_policy, sizes_of
 from dynrl.learning import td3
 from dynrl.learning.networks import ActorPolicy, DeterministicActor, polyak
 from dynrl.learning.replay import Replay, Transitions
@@ -29,42 +30,28 @@ __all__ = ["ActionRobust", "ActionRobustConfig"]
 
 
 @dataclass(frozen=True)
-class ActionRobustConfig:
-    """Settings of action-robust training.
+class ActionRobustConfig(CollectionConfig):
+    """Settings of action-robust training; the rest is in `CollectionConfig`.
 
     Attributes:
         kind: `"noisy"` (NR) executes `(1 - α) a + α ā`; `"probabilistic"` (PR) executes ā with probability α, else a.
         alpha: share of the adversary in the action, in [0, 1); 0 is TD3. The paper uses 0.1.
         learner: of the agent; the adversary's policy has the same network and learning rate.
         adversary_period: policy updates of the agent per policy update of the adversary; the paper's is 10.
-        num_envs: lanes of the vector environment.
-        random_steps: environment steps with random actions before learning; None for 25 000, or a tenth of the budget
-            where that is less.
-        updates_per_step: critic updates per environment step.
-        capacity: transitions remembered.
-        record_every: environment steps between two records of the history.
     """
 
     kind: Literal["noisy", "probabilistic"] = "probabilistic"
     alpha: float = 0.1
     learner: TD3Config = field(default_factory=TD3Config)
     adversary_period: int = 10
-    num_envs: int = 8
-    random_steps: int | None = None
-    updates_per_step: float = 1.0
-    capacity: int = 1_000_000
-    record_every: int = 5000
 
     def __post_init__(self) -> None:
         if self.kind not in ("noisy", "probabilistic"):
             raise ValueError(f"kind must be 'noisy' or 'probabilistic', got {self.kind!r}")
         if not 0 <= self.alpha < 1:
             raise ValueError(f"alpha must lie in [0, 1), got {self.alpha}")
-        for name in ("adversary_period", "num_envs", "capacity", "record_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.updates_per_step > 0:
-            raise ValueError(f"updates_per_step must be positive, got {self.updates_per_step}")
+        super().__post_init__()
+        check_counts(self, "adversary_period")
 
 
 class ActionRobustState(NamedTuple):
@@ -215,19 +202,19 @@ class ActionRobust:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> GameResult:
         """As `training.RobustLearner.train`, at the nominal parameters; the result's adversary plays actions."""
+        check_budget(budget)
         config = self.config
         env = make_vec(config.num_envs, None)
         sizes = sizes_of(env)
         pair = _Pair(config, sizes, seed)
         recorder = Recorder(config.record_every, "training", callback)
-        random_steps = min(25_000, budget // 10) if config.random_steps is None else config.random_steps
         try:
             run_off_policy(
                 env,
                 pair,
                 Replay(min(config.capacity, budget + config.num_envs), *sizes),
                 steps=budget,
-                random_steps=random_steps,
+                random_steps=config.first_steps(budget),
                 batch_size=config.learner.batch_size,
                 updates_per_step=config.updates_per_step,
                 seed=seed,

@@ -16,6 +16,7 @@ from dynrl.agents.robust.training import (
     Progress,
     Sampler,
     TrainResult,
+    check_budget,
     run_off_policy,
     sizes_of,
     uniform_sampler,
@@ -24,6 +25,7 @@ from dynrl.agents.robust.vector_evaluation import VectorEvaluator
 from dynrl.learning.networks import ActorPolicy
 from dynrl.learning.replay import Replay
 from dynrl.learning.sac import SAC, SACConfig
+from dynrl.robust.vector import RobustVectorEnv
 
 __all__ = ["NominalSAC", "RandomisedSAC", "Selection", "TrainingConfig"]
 
@@ -111,6 +113,7 @@ class RandomisedSAC:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> TrainResult:
         """Trains for `budget` environment steps, searches included; see `training.RobustLearner`."""
+        check_budget(budget)
         env = make_vec(self.config.num_envs, self.sampler(uset))
         try:
             return train_sac(env, self.config, make_vec, uset, budget, seed, callback)[0]
@@ -126,7 +129,7 @@ class NominalSAC(RandomisedSAC):
 
 
 def train_sac(
-    env: Any,
+    env: RobustVectorEnv,
     config: TrainingConfig,
     make_vec: MakeVec,
     uset: Any,
@@ -172,7 +175,7 @@ class _Watch:
     def __init__(
         self,
         config: TrainingConfig,
-        env: Any,
+        env: RobustVectorEnv,
         make_vec: MakeVec,
         uset: Any,
         budget: int,

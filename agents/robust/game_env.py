@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 
 from dynrl.agents.robust.training import final_observations, sizes_of
 from dynrl.learning.networks import to_unit
+from dynrl.robust.vector import RobustVectorEnv
 
 __all__ = ["GameVectorEnv", "in_half_ranges"]
 
@@ -39,12 +40,12 @@ class GameVectorEnv(gymnasium.vector.VectorEnv):
     they may: `own`, `parameters`, `history`.
 
     Args:
-        env: a robust vector environment (SAME_STEP auto-reset, `psi`, `set_psi`).
+        env: gives every lane its parameters.
         uset: its uncertainty set.
         rate: L; None for free choice.
     """
 
-    def __init__(self, env: gymnasium.vector.VectorEnv, uset: Any, rate: float | None = None) -> None:
+    def __init__(self, env: RobustVectorEnv, uset: Any, rate: float | None = None) -> None:
         """Raises: ValueError: a rate that is not positive."""
         if rate is not None and not rate > 0:
             raise ValueError(
@@ -77,10 +78,10 @@ class GameVectorEnv(gymnasium.vector.VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Any = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        observation, info = self.env.reset(seed=seed, options=options)
         still = np.zeros((self.num_envs, self.action_size))
         self._last = np.array(observation)
-        self._omega = in_half_ranges(self.uset, self.env.psi)  # type: ignore[attr-defined]
+        self._omega = in_half_ranges(self.uset, self.env.psi)
         return self._row(observation, self._omega, observation, still), info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -88,7 +89,7 @@ class GameVectorEnv(gymnasium.vector.VectorEnv):
         played, b = actions[:, : self.action_size], np.asarray(actions[:, self.action_size :], np.float64)
         # Kept here and not read back from psi: a whole-number parameter would round small moves away.
         omega = np.clip(b if self.rate is None else self._omega + 2 * self.rate * b, -1, 1)
-        self.env.set_psi(from_half_ranges(self.uset, omega))  # type: ignore[attr-defined]
+        self.env.set_psi(from_half_ranges(self.uset, omega))
         observation, reward, terminated, truncated, info = self.env.step(played)
         done = terminated | truncated
         space: Any = self.env.single_action_space
@@ -98,7 +99,7 @@ class GameVectorEnv(gymnasium.vector.VectorEnv):
         if done.any():
             ended = final_observations(observation, info, done)
             info = {**info, "final_obs": self._row(ended, omega, self._last, unit), "_final_obs": done}
-            begun = np.where(done[:, None], in_half_ranges(self.uset, self.env.psi), omega)  # type: ignore[attr-defined]
+            begun = np.where(done[:, None], in_half_ranges(self.uset, self.env.psi), omega)
             row[done] = self._row(observation, begun, observation, np.zeros_like(unit))[done]
             self._omega = begun
         self._last = np.array(observation)

@@ -24,6 +24,7 @@ from dynrl.agents.robust.training import (
     Progress,
     Stages,
     TrainResult,
+    check_budget,
     run_off_policy,
     sizes_of,
     uniform_sampler,
@@ -31,6 +32,7 @@ from dynrl.agents.robust.training import (
 from dynrl.agents.robust.validity import quantile_threshold
 from dynrl.agents.robust.vector_evaluation import VectorEvaluator
 from dynrl.learning.replay import Replay, Transitions
+from dynrl.robust.vector import RobustVectorEnv
 
 __all__ = ["DeepIWOCS"]
 
@@ -85,6 +87,7 @@ class DeepIWOCS:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None, stages: Stages
     ) -> TrainResult:
         """The same, on from the stage that `stages` holds; ends with the same bytes as a run that never stopped."""
+        check_budget(budget)
         env = make_vec(self.config.training.num_envs, None)
         run = _Run(self.config, env, make_vec, uset, budget, seed, callback, stages)
         try:
@@ -101,7 +104,7 @@ class _Run:
     def __init__(
         self,
         config: IWOCSConfig,
-        env: Any,
+        env: RobustVectorEnv,
         make_vec: MakeVec,
         uset: Any,
         budget: int,

@@ -14,10 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dynrl.agents.robust.m2td3 import train_against_candidates
-from dynrl.agents.robust.training import Callback, MakeVec, TrainResult, sizes_of
+from dynrl.agents.robust.candidate_training import CandidatePlayer, train_against_candidates
+from dynrl.agents.robust.training import Callback, MakeVec, TrainResult
 from dynrl.agents.robust.worst_parameters import (
     Candidates,
     CandidateSampler,
@@ -27,7 +26,7 @@ from dynrl.agents.robust.worst_parameters import (
 )
 from dynrl.learning.networks import GaussianActor, TwinCritic, polyak
 from dynrl.learning.replay import Transitions
-from dynrl.learning.sac import SACConfig, SACState, adam
+from dynrl.learning.sac import SACConfig, SACState, adam, temperature_step
 from dynrl.learning.sac import descend as sac_descend
 from dynrl.learning.sac import initial_state as initial_sac
 from dynrl.learning.td3 import scanned
@@ -111,10 +110,7 @@ def update(config: M2SACConfig, state: M2SACState, batch: Any, key: Any, rate: A
     actor, actor_moments = sac_descend(
         adam(sac, sac.actor_rate), loss_gradient, learner.actor_optimiser, learner.actor
     )
-    gradient = -(log_density + sac.target_entropy * batch.action.shape[-1])
-    log_temperature, temperature_moments = sac_descend(
-        adam(sac, sac.temperature_rate), gradient, learner.temperature_optimiser, learner.log_temperature
-    )
+    log_temperature, temperature_moments = temperature_step(sac, learner, log_density, batch)
     learner = learner._replace(
         actor=actor,
         critic=critic,
@@ -135,24 +131,14 @@ def update_many(
     return scanned(lambda state, batch, key: update(config, state, batch, key, rate), state, batches, key)
 
 
-_explored = jax.jit(lambda actor, observation, key: actor.explore(observation, key))
-
-
-class _Player:
-    """SAC with its sampler as `run_off_policy` drives it."""
+class _Player(CandidatePlayer):
+    """SAC with its sampler."""
 
     def __init__(
         self, config: M2SACConfig, sampler: CandidateSampler, sizes: tuple[int, int], key: Any
     ) -> None:
-        self.config, self.sampler = config, sampler
+        self.config, self.sampler, self.batch_size = config, sampler, config.sac.batch_size
         self.learner = initial_learner(config.sac, sizes, sampler.uset.dim, key)
-
-    @property
-    def actor(self) -> Any:
-        return self.learner.actor
-
-    def explore(self, observation: np.ndarray, key: jax.Array) -> np.ndarray:
-        return _explored(self.learner.actor, observation, key)
 
     def learn(self, batches: Transitions) -> Mapping[str, float]:
         sampler = self.sampler
@@ -187,13 +173,4 @@ class M2SAC:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> TrainResult:
         """As `training.RobustLearner.train`; `learned` holds the candidates in natural units and their p."""
-        player_key, sampler_key = jax.random.split(jax.random.key(seed))
-        sampler = CandidateSampler(self.config, False, uset, budget, sampler_key)
-        env = make_vec(self.config.num_envs, sampler)
-        try:
-            player = _Player(self.config, sampler, sizes_of(env), player_key)
-            return train_against_candidates(
-                env, player, sampler, self.config.sac.batch_size, budget, seed, callback
-            )
-        finally:
-            env.close()
+        return train_against_candidates(self.config, False, _Player, make_vec, uset, budget, seed, callback)

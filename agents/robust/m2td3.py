@@ -9,21 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dynrl.agents.robust.recorder import Recorder
+from dynrl.agents.robust.candidate_training import CandidatePlayer, train_against_candidates
 from dynrl.agents.robust.training import (
     Callback,
-    Collection,
     MakeVec,
     TrainResult,
-    run_off_policy,
-    sizes_of,
 )
 from dynrl.agents.robust.worst_parameters import (
     Candidates,
@@ -33,8 +29,7 @@ from dynrl.agents.robust.worst_parameters import (
     near_parameters,
 )
 from dynrl.learning import td3
-from dynrl.learning.networks import ActorPolicy
-from dynrl.learning.replay import Replay, Transitions
+from dynrl.learning.replay import Transitions
 from dynrl.learning.td3 import TD3Config, TD3State
 
 __all__ = ["M2TD3", "M2TD3Config", "SoftM2TD3"]
@@ -133,24 +128,14 @@ def update_many(
     )
 
 
-_explored = jax.jit(lambda actor, observation, key: actor.explore(observation, key))
-
-
-class _Player:
-    """TD3 with its sampler as `run_off_policy` drives it."""
+class _Player(CandidatePlayer):
+    """TD3 with its sampler."""
 
     def __init__(
         self, config: M2TD3Config, sampler: CandidateSampler, sizes: tuple[int, int], key: Any
     ) -> None:
-        self.config, self.sampler = config, sampler
+        self.config, self.sampler, self.batch_size = config, sampler, config.learner.batch_size
         self.learner = td3.initial_state(config.learner, *sizes, key, sampler.uset.dim)
-
-    @property
-    def actor(self) -> Any:
-        return self.learner.actor
-
-    def explore(self, observation: np.ndarray, key: jax.Array) -> np.ndarray:
-        return _explored(self.learner.actor, observation, key)
 
     def learn(self, batches: Transitions) -> Mapping[str, float]:
         sampler = self.sampler
@@ -159,53 +144,6 @@ class _Player:
             self.config, sampler.soft, state, batches, sampler.next_key(), sampler.rate
         )
         return {"critic_loss": float(losses[-1])}
-
-
-class Player(Protocol):
-    """A learner against candidates, as `train_against_candidates` drives it."""
-
-    @property
-    def actor(self) -> Any: ...
-
-    def explore(self, observation: np.ndarray, key: jax.Array) -> np.ndarray: ...
-
-    def learn(self, batches: Transitions) -> Mapping[str, float]: ...
-
-
-def train_against_candidates(
-    env: Any,
-    player: Player,
-    sampler: CandidateSampler,
-    batch_size: int,
-    budget: int,
-    seed: int,
-    callback: Callback | None,
-) -> TrainResult:
-    """The loop of M2TD3 and its kin: acts, stores ω with every step, learns, and keeps the sampler up to date."""
-    config, (observation_size, action_size) = sampler.config, sizes_of(env)
-    recorder = Recorder(config.record_every, "training", callback, sampler.learned)
-
-    def after_step(collection: Collection, metrics: Mapping[str, float]) -> bool:
-        sampler.steps = collection.steps
-        sampler.length = collection.lengths[-1] if collection.lengths else 0
-        return recorder(collection, metrics)
-
-    collection = run_off_policy(
-        env,
-        player,
-        Replay(
-            min(config.capacity, budget + config.num_envs), observation_size, action_size, sampler.uset.dim
-        ),
-        steps=budget,
-        random_steps=sampler.random_steps,
-        batch_size=batch_size,
-        updates_per_step=config.updates_per_step,
-        seed=seed,
-        extra=sampler.omega,
-        after_step=after_step,
-    )
-    policy = ActorPolicy.of(player.actor, env.single_action_space)
-    return TrainResult(policy, {"training": collection.steps}, recorder.history, sampler.learned())
 
 
 class M2TD3:
@@ -241,16 +179,9 @@ class M2TD3:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> TrainResult:
         """As `training.RobustLearner.train`; `learned` holds the candidates in natural units and their p."""
-        player_key, sampler_key = jax.random.split(jax.random.key(seed))
-        sampler = CandidateSampler(self.config, self.soft, uset, budget, sampler_key)
-        env = make_vec(self.config.num_envs, sampler)
-        try:
-            player = _Player(self.config, sampler, sizes_of(env), player_key)
-            return train_against_candidates(
-                env, player, sampler, self.config.learner.batch_size, budget, seed, callback
-            )
-        finally:
-            env.close()
+        return train_against_candidates(
+            self.config, self.soft, _Player, make_vec, uset, budget, seed, callback
+        )
 
 
 class SoftM2TD3(M2TD3):

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynrl.agents.robust.collection_config import CollectionConfig
 from dynrl.agents.robust.game_env import GameVectorEnv
 from dynrl.agents.robust.rarl import BOTH, GameResult, GameState, Seats, play, played
-from dynrl.agents.robust.training import Callback, MakeVec, uniform_sampler
+from dynrl.agents.robust.training import Callback, MakeVec, check_budget, uniform_sampler
 from dynrl.learning import td3
 from dynrl.learning.replay import Transitions
 from dynrl.learning.td3 import TD3Config, TD3State
@@ -27,35 +28,21 @@ __all__ = ["M3DDPG", "M3DDPGConfig"]
 
 
 @dataclass(frozen=True)
-class M3DDPGConfig:
-    """Settings of M3DDPG.
+class M3DDPGConfig(CollectionConfig):
+    """Settings of M3DDPG; the rest is in `CollectionConfig`.
 
     Attributes:
         learner: of both players.
         perturbation: length of the gradient step that the opponent's action takes against the learner, unit actions.
-        num_envs: lanes of the vector environment.
-        random_steps: environment steps with random actions of both before learning; None for 25 000, or a tenth of the
-            budget where that is less.
-        updates_per_step: updates of each player per environment step.
-        capacity: transitions remembered.
-        record_every: environment steps between two records of the history.
     """
 
     learner: TD3Config = field(default_factory=TD3Config)
     perturbation: float = 0.05  # epsilon
-    num_envs: int = 8
-    random_steps: int | None = None
-    updates_per_step: float = 1.0
-    capacity: int = 1_000_000
-    record_every: int = 5000
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "capacity", "record_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, least in (("perturbation", 0.0), ("updates_per_step", 1e-6)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        super().__post_init__()
+        if not self.perturbation >= 0:
+            raise ValueError(f"perturbation must not be negative, got {self.perturbation}")
 
 
 def worse_opponent(config: M3DDPGConfig, critic: Any, observation: Any, own: Any, other: Any) -> Any:
@@ -166,6 +153,7 @@ class M3DDPG:
         self, make_vec: MakeVec, uset: Any, budget: int, seed: int, callback: Callback | None = None
     ) -> GameResult:
         """As `training.RobustLearner.train`; the result has the adversary too."""
+        check_budget(budget)
         env = GameVectorEnv(make_vec(self.config.num_envs, uniform_sampler(uset)), uset)
         seats = Seats(env.own, env.own, env.action_size)
         players = MinimaxPlayers(self.config, seats, uset.dim, seed)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dynrl.agents.robust.training import Callback, MakeVec, Progress, TrainResult, sizes_of
+from dynrl.agents.robust.training import Callback, MakeVec, Progress, TrainResult, check_budget, sizes_of
 from dynrl.agents.robust.vector_evaluation import Played, play
 from dynrl.learning.networks import from_unit
 
@@ -98,6 +98,7 @@ class WorstCasePolicySearch:
 
         A search that the budget cuts short counts its steps and proves nothing: the policy before it is returned.
         """
+        check_budget(budget)
         env = make_vec(self.config.lanes, None)
         try:
             search = _Search(self.config, env, uset, budget, seed)

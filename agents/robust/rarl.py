@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynrl.agents.robust.collection_config import CollectionConfig, check_counts
 from dynrl.agents.robust.game_env import GameVectorEnv
 from dynrl.agents.robust.recorder import Recorder
 from dynrl.agents.robust.training import (
     Callback,
     MakeVec,
     TrainResult,
+    check_budget,
     run_off_policy,
     sizes_of,
     uniform_sampler,
@@ -34,8 +36,8 @@ __all__ = ["RARL", "RARLConfig"]
 
 
 @dataclass(frozen=True)
-class RARLConfig:
-    """Settings of RARL.
+class RARLConfig(CollectionConfig):
+    """Settings of RARL; the rest is in `CollectionConfig`.
 
     Attributes:
         agent, adversary: of the two TD3 learners; both learn from batches of the agent's size.
@@ -44,12 +46,6 @@ class RARLConfig:
         alternate: the paper's scheme: only one of the two learns at a time, from data of its own phases. False: both
             learn in every step from the same data (the common deep variant).
         agent_phase, adversary_phase: environment steps of one phase when alternating.
-        num_envs: lanes of the vector environment.
-        random_steps: environment steps with random actions of both before learning; None for 25 000, or a tenth of the
-            budget where that is less.
-        updates_per_step: critic updates, of each that learns, per environment step.
-        capacity: transitions remembered, by each in the alternating scheme.
-        record_every: environment steps between two records of the history.
     """
 
     agent: TD3Config = field(default_factory=TD3Config)
@@ -59,18 +55,10 @@ class RARLConfig:
     alternate: bool = False
     agent_phase: int = 5000
     adversary_phase: int = 5000
-    num_envs: int = 8
-    random_steps: int | None = None
-    updates_per_step: float = 1.0
-    capacity: int = 1_000_000
-    record_every: int = 5000
 
     def __post_init__(self) -> None:
-        for name in ("agent_phase", "adversary_phase", "num_envs", "capacity", "record_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.updates_per_step > 0:
-            raise ValueError(f"updates_per_step must be positive, got {self.updates_per_step}")
+        super().__post_init__()
+        check_counts(self, "agent_phase", "adversary_phase")
 
 
 class Seats(NamedTuple):
@@ -276,6 +264,7 @@ class RARL:
     ) -> GameResult:
         """As `training.RobustLearner.train`; the result has the adversary too."""
         config = self.config
+        check_budget(budget)
         env = GameVectorEnv(make_vec(config.num_envs, uniform_sampler(uset)), uset)
         sees = env.own + env.parameters if config.sees_parameters else env.own
         seats = Seats(env.own, sees, env.action_size, config.sees_action)
@@ -296,7 +285,7 @@ def alternating(config: RARLConfig, budget: int) -> list[tuple[tuple[bool, bool]
 
 
 def play(
-    config: Any,
+    config: CollectionConfig,
     env: GameVectorEnv,
     players: Players,
     phases: list[tuple[tuple[bool, bool], int]],
@@ -307,7 +296,6 @@ def play(
     """Runs the phases, each with fresh episodes and with the replay of those who learn in it; closes `env`."""
     replays: dict[tuple[bool, bool], Replay] = {}
     recorder = Recorder(config.record_every, "training", callback)
-    random_steps = min(25_000, budget // 10) if config.random_steps is None else config.random_steps
     try:
         for number, (players.learning, steps) in enumerate(phases):
             new = players.learning not in replays
@@ -319,7 +307,7 @@ def play(
                 players,
                 replays[players.learning],
                 steps=steps,
-                random_steps=random_steps if new else 0,
+                random_steps=config.first_steps(budget) if new else 0,
                 batch_size=players.batch_size,
                 updates_per_step=config.updates_per_step,
                 seed=seed + number,

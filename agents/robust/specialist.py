@@ -16,9 +16,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dynrl.learning.networks import MLP, GaussianActor, polyak
+from dynrl.learning.networks import MLP, GaussianActor, explored, polyak
 from dynrl.learning.replay import Replay, Transitions
-from dynrl.learning.sac import SACConfig, adam, descend
+from dynrl.learning.sac import SACConfig, adam, descend, temperature_step
 
 __all__ = ["EnhancedCritic", "Specialist", "SpecialistState", "TwinEnhancedCritic", "specialist_update"]
 
@@ -195,10 +195,7 @@ def specialist_update(
     actor, actor_optimiser = descend(
         adam(config, config.actor_rate), gradient, state.actor_optimiser, state.actor
     )
-    gradient = -(log_density + config.target_entropy * batch.action.shape[-1])
-    log_temperature, temperature_optimiser = descend(
-        adam(config, config.temperature_rate), gradient, state.temperature_optimiser, state.log_temperature
-    )
+    log_temperature, temperature_optimiser = temperature_step(config, state, log_density, batch)
     updated = SpecialistState(
         actor,
         critic,
@@ -223,11 +220,6 @@ def _updates(
     return state, jax.tree.map(jnp.mean, figures)
 
 
-@jax.jit
-def _explore(actor: GaussianActor, observation: Array, key: PRNGKeyArray) -> Array:
-    return actor.explore(observation, key)
-
-
 class Specialist:
     """A specialist that holds its state; `run_off_policy` drives it.
 
@@ -250,7 +242,7 @@ class Specialist:
 
     def explore(self, observation: np.ndarray, key: PRNGKeyArray) -> Array:
         """Random unit actions `[N, a]` of the squashed Gaussian."""
-        return _explore(self.state.actor, observation, key)
+        return explored(self.state.actor, observation, key)
 
     def learn(self, batches: Transitions) -> Mapping[str, Array]:
         """One update per leading row of `batches` (`[k, B, ...]`), in one compiled call; their mean figures."""

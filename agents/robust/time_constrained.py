@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dynrl.agents.robust.collection_config import CollectionConfig, check_positive
 from dynrl.agents.robust.game_env import GameVectorEnv
 from dynrl.agents.robust.rarl import BOTH, GamePlayers, GameResult, Seats, play
 from dynrl.agents.robust.schedules import Schedule, drifting_parameters
-from dynrl.agents.robust.training import Callback, MakeVec, uniform_sampler
+from dynrl.agents.robust.training import Callback, MakeVec, check_budget, uniform_sampler
 from dynrl.learning.networks import ActorPolicy, from_unit
 from dynrl.learning.td3 import TD3Config
 
@@ -24,41 +25,26 @@ __all__ = ["OraclePolicy", "StackedPolicy", "TimeConstrained", "TimeConstrainedC
 
 
 @dataclass(frozen=True)
-class TimeConstrainedConfig:
-    """Settings of time-constrained training.
+class TimeConstrainedConfig(CollectionConfig):
+    """Settings of time-constrained training; the rest is in `CollectionConfig`.
 
     Attributes:
         sees: what the agent sees: `"vanilla"` the state; `"stacked"` also the previous state and action; `"oracle"`
             also the parameters, in [-1, 1].
         rate: L, greatest change of a parameter in one step, as a fraction of its range.
         agent, adversary: of the two TD3 learners; both learn from batches of the agent's size.
-        num_envs: lanes of the vector environment.
-        random_steps: environment steps with random actions of both before learning; None for 25 000, or a tenth of the
-            budget where that is less.
-        updates_per_step: critic updates of each per environment step.
-        capacity: transitions remembered.
-        record_every: environment steps between two records of the history.
     """
 
     sees: Literal["vanilla", "stacked", "oracle"] = "vanilla"
     rate: float = 0.001  # L
     agent: TD3Config = field(default_factory=TD3Config)
     adversary: TD3Config = field(default_factory=TD3Config)
-    num_envs: int = 8
-    random_steps: int | None = None
-    updates_per_step: float = 1.0
-    capacity: int = 1_000_000
-    record_every: int = 5000
 
     def __post_init__(self) -> None:
         if self.sees not in ("vanilla", "stacked", "oracle"):
             raise ValueError(f"sees must be 'vanilla', 'stacked' or 'oracle', got {self.sees!r}")
-        for name in ("num_envs", "capacity", "record_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("rate", "updates_per_step"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        super().__post_init__()
+        check_positive(self, "rate")
 
 
 class StackedCarry(NamedTuple):
@@ -165,6 +151,7 @@ class TimeConstrained:
     ) -> GameResult:
         """As `training.RobustLearner.train`; the adversary of the result sees `[s | psi in [-1, 1]]`."""
         config = self.config
+        check_budget(budget)
         env = GameVectorEnv(make_vec(config.num_envs, uniform_sampler(uset)), uset, config.rate)
         beyond = {"vanilla": (), "stacked": env.history, "oracle": env.parameters}[config.sees]
         seats = Seats(env.own + beyond, env.own + env.parameters, env.action_size)
@@ -208,7 +195,7 @@ def scheduled_returns(
     paths = np.stack(
         [drifting_parameters(schedule, uset, rate, steps, start, rng) for start in begin], axis=1
     )
-    env: Any = make_vec(episodes, None)
+    env = make_vec(episodes, None)
     try:
         env.set_psi(begin)
         observation, _ = env.reset(seed=seed)

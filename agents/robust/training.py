@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from dynrl.learning.networks import from_unit
 from dynrl.learning.replay import Replay, Transitions
+from dynrl.robust.vector import RobustVectorEnv
 
 __all__ = [
     "Callback",
@@ -23,6 +24,7 @@ __all__ = [
     "StagedLearner",
     "Stages",
     "TrainResult",
+    "check_budget",
     "final_observations",
     "run_off_policy",
     "sizes_of",
@@ -36,7 +38,7 @@ Sampler = Callable[[np.random.Generator, int], np.ndarray]
 class MakeVec(Protocol):
     """Makes the robust vector environment that a learner trains on (`dynrl.robust.make_robust_vec` with its set)."""
 
-    def __call__(self, num_envs: int, sampler: Sampler | None) -> VectorEnv:
+    def __call__(self, num_envs: int, sampler: Sampler | None) -> RobustVectorEnv:
         """A vector environment with SAME_STEP auto-reset, `psi [N, d]` and `set_psi(psi, ids=None)`."""
         ...
 
@@ -95,6 +97,9 @@ class RobustLearner(Protocol):
             budget: environment steps; each lane's step counts one.
             seed: of everything random; the same seed gives the same bytes.
             callback: told now and then how far it is; an exception raised there ends the training.
+
+        Raises:
+            ValueError: a budget below 1, or an environment that the method cannot learn on.
         """
         ...
 
@@ -120,6 +125,12 @@ class StagedLearner(RobustLearner, Protocol):
     ) -> TrainResult:
         """As `train`, on from what `stages` holds; the bytes are those of a training that never stopped."""
         ...
+
+
+def check_budget(budget: int) -> None:
+    """Raises: ValueError: a budget of no steps."""
+    if budget < 1:
+        raise ValueError(f"budget is {budget}, expected at least 1 environment step.")
 
 
 def uniform_sampler(uset: Any) -> Sampler:
@@ -227,7 +238,8 @@ def run_off_policy(
         on_begin: told which lanes have just begun an episode; may give them other parameters by `env.set_psi`.
     """
     lanes = env.num_envs
-    low, high = env.single_action_space.low, env.single_action_space.high  # type: ignore[attr-defined]
+    space: Any = env.single_action_space  # a Box, as `sizes_of` makes sure
+    low, high = space.low, space.high
     rng, key = np.random.default_rng([seed, 1]), jax.random.key(seed)
     observation, _ = env.reset(seed=seed)
     if on_begin is not None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dynrl.agents.robust.collection_config import CollectionConfig, check_counts, check_positive
 from dynrl.agents.robust.game_env import from_half_ranges, in_half_ranges
 from dynrl.learning.td3 import clipped_noise
 
@@ -22,8 +23,10 @@ __all__ = ["CandidateSampler", "Candidates", "CandidatesConfig"]
 
 
 @dataclass(frozen=True)
-class CandidatesConfig:
-    """Settings of the candidates. The parameters ω are counted in half-ranges: every interval becomes [-1, 1].
+class CandidatesConfig(CollectionConfig):
+    """Settings of the candidates; the rest is in `CollectionConfig`, the paper's random phase being 100 000 steps.
+
+    The parameters ω are counted in half-ranges: every interval becomes [-1, 1].
 
     Attributes:
         candidates: worst cases followed at once.
@@ -33,13 +36,9 @@ class CandidatesConfig:
         target_noise, noise_clip: of the noise on the parameters in the critics' targets.
         least_distance: L1 distance at or below which one of two candidates begins anew.
         least_probability: of being played, below which a candidate begins anew.
-        num_envs: lanes of the vector environment.
-        random_steps: environment steps with random actions and uniform parameters before learning; None for the
-            paper's 100 000, or a tenth of the budget where that is less.
-        updates_per_step: critic updates per environment step.
-        capacity: transitions remembered.
-        record_every: environment steps between two records of the history.
     """
+
+    most_random_steps: ClassVar[int] = 100_000
 
     candidates: int = 5  # N
     candidate_rate: float = 3e-4
@@ -49,28 +48,16 @@ class CandidatesConfig:
     noise_clip: float = 0.5
     least_distance: float = 0.1  # d_thre
     least_probability: float = 0.05  # p_thre
-    num_envs: int = 8
-    random_steps: int | None = None
-    updates_per_step: float = 1.0
-    capacity: int = 1_000_000
-    record_every: int = 5000
 
     def __post_init__(self) -> None:
-        for name in ("candidates", "num_envs", "capacity", "record_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("candidate_rate", "updates_per_step"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        super().__post_init__()
+        check_counts(self, "candidates")
+        check_positive(self, "candidate_rate")
         if self.candidates * self.least_probability >= 1:
             raise ValueError(
                 f"least_probability must be below 1 / candidates = {1 / self.candidates:.3g}, else every candidate "
                 f"would begin anew in every episode; got {self.least_probability}"
             )
-
-    def first_steps(self, budget: int) -> int:
-        """Environment steps of the random phase."""
-        return min(100_000, budget // 10) if self.random_steps is None else self.random_steps
 
 
 class Candidates(NamedTuple):

@@ -15,7 +15,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dynrl.bench import Figure
-from dynrl.physics.batch_env import MujocoEnv, MujocoVectorEnv
+from dynrl.physics.single_env import MujocoEnv
+from dynrl.physics.vector_env import MujocoVectorEnv
 from dynrl.registry import make_world
 
 ROBOTS = ("HalfCheetah", "Hopper", "Ant")

@@ -16,7 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["MLP", "Actor", "ActorPolicy", "Critic", "DeterministicActor", "GaussianActor", "TwinCritic"]
+__all__ = [
+    "MLP",
+    "Actor",
+    "ActorPolicy",
+    "Critic",
+    "DeterministicActor",
+    "GaussianActor",
+    "TwinCritic",
+    "explored",
+]
 
 LOG_STD_LOW, LOG_STD_HIGH = -20.0, 2.0  # Haarnoja et al., SAC, 2018
 
@@ -75,6 +84,12 @@ class Actor(Protocol):
     def explore(self, observation: Array, key: Array) -> Array:
         """A random unit action, `[..., a]`."""
         ...
+
+
+@jax.jit
+def explored(actor: Actor, observation: Array, key: PRNGKeyArray) -> Array:
+    """`actor.explore(observation, key)`, compiled once for every actor of a shape."""
+    return actor.explore(observation, key)
 
 
 class GaussianActor(eqx.Module):

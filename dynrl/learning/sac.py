@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dynrl.learning.networks import GaussianActor, TwinCritic, polyak
+from dynrl.learning.networks import GaussianActor, TwinCritic, explored, polyak
 from dynrl.learning.replay import Transitions
 
 __all__ = ["SAC", "SACConfig", "SACState", "sac_update"]
@@ -136,11 +136,7 @@ def sac_update(config: SACConfig, state: SACState, batch: Transitions) -> tuple[
         adam(config, config.actor_rate), gradient, state.actor_optimiser, state.actor
     )
 
-    target_entropy = config.target_entropy * batch.action.shape[-1]
-    gradient = -(log_density + target_entropy)
-    log_temperature, temperature_optimiser = descend(
-        adam(config, config.temperature_rate), gradient, state.temperature_optimiser, state.log_temperature
-    )
+    log_temperature, temperature_optimiser = temperature_step(config, state, log_density, batch)
     updated = SACState(
         actor,
         critic,
@@ -155,6 +151,30 @@ def sac_update(config: SACConfig, state: SACState, batch: Transitions) -> tuple[
     return updated, figures
 
 
+class Tempered(Protocol):
+    """The part of a learner's state that `temperature_step` reads."""
+
+    @property
+    def log_temperature(self) -> Any: ...
+
+    @property
+    def temperature_optimiser(self) -> Any: ...
+
+
+def temperature_step(
+    config: SACConfig, state: Tempered, log_density: Any, batch: Transitions
+) -> tuple[Any, Any]:
+    """One step of log alpha towards the target entropy, from the actor's mean log density `[]` on the batch.
+
+    Returns:
+        The new log alpha and Adam's moments.
+    """
+    gradient = -(log_density + config.target_entropy * batch.action.shape[-1])
+    return descend(
+        adam(config, config.temperature_rate), gradient, state.temperature_optimiser, state.log_temperature
+    )
+
+
 def descend(optimiser: Any, gradient: Any, moments: Any, parameters: Any) -> tuple[Any, Any]:
     """One optimiser step; returns the new parameters and moments."""
     step, moments = optimiser.update(gradient, moments)
@@ -165,11 +185,6 @@ def descend(optimiser: Any, gradient: Any, moments: Any, parameters: Any) -> tup
 def _updates(config: SACConfig, state: SACState, batches: Transitions) -> tuple[SACState, dict[str, Array]]:
     state, figures = jax.lax.scan(partial(sac_update, config), state, batches)
     return state, jax.tree.map(jnp.mean, figures)
-
-
-@jax.jit
-def _explore(actor: GaussianActor, observation: Array, key: PRNGKeyArray) -> Array:
-    return actor.explore(observation, key)
 
 
 class SAC:
@@ -186,7 +201,7 @@ class SAC:
 
     def explore(self, observation: np.ndarray, key: PRNGKeyArray) -> Array:
         """Random unit actions `[N, a]` of the squashed Gaussian."""
-        return _explore(self.state.actor, observation, key)
+        return explored(self.state.actor, observation, key)
 
     def learn(self, batches: Transitions) -> Mapping[str, Array]:
         """One update per leading row of `batches` (`[k, B, ...]`), in one compiled call; their mean figures."""

@@ -5,9 +5,9 @@ from typing import Any
 __all__ = ["MujocoEnv", "MujocoTask", "MujocoVectorEnv", "Outcome", "PhysicsState"]
 
 _HOMES = {
-    "MujocoEnv": "dynrl.physics.batch_env",
+    "MujocoEnv": "dynrl.physics.single_env",
     "MujocoTask": "dynrl.physics.task",
-    "MujocoVectorEnv": "dynrl.physics.batch_env",
+    "MujocoVectorEnv": "dynrl.physics.vector_env",
     "Outcome": "dynrl.physics.task",
     "PhysicsState": "dynrl.physics.state",
 }

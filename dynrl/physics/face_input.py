@@ -40,8 +40,8 @@ def checked_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
 
 
 def metadata_of(task: MujocoTask) -> dict[str, Any]:
-    """Return Gymnasium's metadata of a task's faces."""
-    return {"render_modes": ["human", "rgb_array"], "render_fps": round(1.0 / task.dt)}
+    """Return Gymnasium's metadata of a task's faces; a film of steps longer than a second shows one a second."""
+    return {"render_modes": ["human", "rgb_array"], "render_fps": max(1, round(1.0 / task.dt))}
 
 
 def checked_render_mode(metadata: Mapping[str, Any], render_mode: str | None) -> str | None:

@@ -87,7 +87,7 @@ class MjxEnv(FunctionalEnv):
     @property
     def metadata(self) -> dict[str, Any]:  # type: ignore[override]
         """Gymnasium's: pictures are drawn with the C engine's renderer."""
-        return {"render_modes": ["rgb_array"], "render_fps": round(1.0 / self.task.dt)}
+        return {"render_modes": ["rgb_array"], "render_fps": max(1, round(1.0 / self.task.dt))}
 
     @property
     def action_space(self) -> spaces.Box:  # type: ignore[override]

@@ -138,8 +138,17 @@ class MujocoTask(abc.ABC):
 
     @cached_property
     def action_space(self) -> spaces.Box:
-        """The actuators' control ranges, float32 `[nu]`."""
+        """The actuators' control ranges, float32 `[nu]`.
+
+        Raises:
+            ValueError: an actuator without one.
+        """
         low, high = self.model.actuator_ctrlrange.astype(np.float32).T
+        for i in np.flatnonzero(low >= high):
+            raise ValueError(
+                f"{self.xml_file}: actuator {i} ({self.model.actuator(i).name!r}) has no range of controls; give it "
+                "one in the model, such as ctrlrange='-1 1'."
+            )
         return spaces.Box(low, high, dtype=np.float32)
 
     @cached_property

@@ -62,6 +62,11 @@ class PolicySession:
             current[:] = following
         return self.action
 
+    def rehearse(self) -> np.ndarray:
+        """Runs the network on the last observation once more, so that caches are warm; the recurrent state stays."""
+        self._session.run_with_iobinding(self._binding)
+        return self.action
+
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Puts the recurrent state to what `state()` gave."""
         for name, value in state.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -18,6 +18,9 @@ from dynrl.robust.binding import (
     world_of,
 )
 from dynrl.robust.sets import UncertaintySet
+
+if TYPE_CHECKING:
+    from dynrl.functional import FunctionalEnv
 
 # MuJoCo's own warnings that a simulation has diverged (mjWARN_BADQPOS, BADQVEL, BADQACC).
 _UNSTABLE = (3, 4, 5)
@@ -49,7 +52,7 @@ def applier_of(env: Any, uset: UncertaintySet) -> Applier:
     if task_of(env) is not None:
         return MujocoApplier(world, uset, ours=True)
     if world.func_env is not None:
-        return FunctionalApplier(world, uset)
+        return FunctionalApplier(world.func_env, uset)
     if world.model is not None:
         return MujocoApplier(world, uset, ours=False)
     return AttributeApplier(world, uset)
@@ -134,13 +137,13 @@ class MujocoApplier:
 class FunctionalApplier:
     """Leaves of a functional environment's `params`, or model fields of a task on MJX."""
 
-    def __init__(self, world: World, uset: UncertaintySet):
+    def __init__(self, func_env: FunctionalEnv, uset: UncertaintySet):
         from dynrl.robust.evaluation.params import ParamsOf
 
         delay = Columns(uset.params).delay
         self._constant = [i for i in range(uset.dim) if i not in delay]
         constants = [uset.names[i] for i in self._constant]
-        self._params_of = ParamsOf(world.func_env, uset.subset(constants)) if constants else None  # type: ignore[arg-type]
+        self._params_of = ParamsOf(func_env, uset.subset(constants)) if constants else None
 
     def apply(self, env: Any, psi: np.ndarray) -> None:
         if self._params_of is None:

@@ -125,7 +125,8 @@ def _world_of_functional(func_env: FunctionalEnv) -> World:
 
 def task_of(env: Any) -> Any:
     """The `MujocoTask` of an env on our C engine, else None."""
-    from dynrl.physics.batch_env import MujocoEnv, MujocoVectorEnv
+    from dynrl.physics.single_env import MujocoEnv
+    from dynrl.physics.vector_env import MujocoVectorEnv
 
     return env.task if isinstance(env, (MujocoEnv, MujocoVectorEnv)) else None
 
@@ -216,6 +217,12 @@ def nominal_attribute(world: World, param: Param) -> float:
         if isinstance(v, (int, float, np.number)) and not n.startswith("_")
     ]
     value = getattr(world.env, name, None)
+    defined = getattr(type(world.env), name, None)
+    if isinstance(defined, property) and defined.fset is None:
+        raise ValueError(
+            f"{param.target!r}: {type(world.env).__name__} computes {name!r} from other things and lets nobody set it; "
+            "address what it is computed from."
+        )
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise ValueError(
             f"{param.target!r}: {type(world.env).__name__} has no number {name!r}; {_close(name, numbers)}."
@@ -242,7 +249,7 @@ def with_leaves(params: Any, values: dict[str, np.ndarray]) -> Any:
 
 
 def force_element(world: World, param: Param) -> tuple[int, int]:
-    """Row and column of `xfrc_applied [nbody, 6]` that `force:BODY[axis]` means.
+    """Row and column of `xfrc_applied [nbody, 6]` that `force:BODY[axis]` means; `#4` is the body with index 4.
 
     Raises:
         ValueError: no MuJoCo model, or no such body.
@@ -253,11 +260,16 @@ def force_element(world: World, param: Param) -> tuple[int, int]:
             f"{param.target!r} is a force on a body of a MuJoCo model, and this environment has none."
         )
     names = [world.model.body(i).name for i in range(world.model.nbody)]
-    if target.pattern not in names:
-        raise ValueError(
-            f"{param.target!r}: no body is called {target.pattern!r}; {_close(target.pattern, names)}."
-        )
-    return names.index(target.pattern), target.index[0]
+    if target.pattern in names:
+        return names.index(target.pattern), target.index[0]
+    if target.pattern.startswith("#") and target.pattern[1:].isdigit():
+        if int(target.pattern[1:]) >= len(names):
+            raise ValueError(f"{param.target!r}: the model has {len(names)} bodies, numbered from 0.")
+        return int(target.pattern[1:]), target.index[0]
+    raise ValueError(
+        f"{param.target!r}: no body is called {target.pattern!r}; {_close(target.pattern, names)}. A force acts on one "
+        "body, by its name or as #4 by its index."
+    )
 
 
 def scaled(

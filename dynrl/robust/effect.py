@@ -138,6 +138,8 @@ class _Probe:
         """The last value on the way from `dead` to `live` that changes nothing yet, to a part in `LEVELS**2`."""
         for _ in range(2):
             values = np.linspace(dead, live, LEVELS)
+            if self.lanes.uset.params[i].dtype is int:
+                values = np.round(values)
             observed = self.trajectories(i, values)
             equal = (observed == observed[0]).all(-1)
             last = int(np.argmin(equal)) - 1 if not equal.all() else LEVELS - 1

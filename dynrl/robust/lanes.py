@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from dynrl.robust.binding import (
@@ -53,7 +54,7 @@ class MujocoLanes:
     def __init__(
         self, task: Any, uset: UncertaintySet, num_envs: int, num_threads: int, render_mode: str | None
     ):
-        from dynrl.physics.batch_env import MujocoVectorEnv
+        from dynrl.physics.vector_env import MujocoVectorEnv
 
         self.env = MujocoVectorEnv(task, num_envs, None, AutoresetMode.SAME_STEP, num_threads, render_mode)
         world = world_of(task)
@@ -117,14 +118,28 @@ class FunctionalLanes:
 
 
 class LoopLanes:
-    """Any Gymnasium environments, one after another in Python; for convenience, not for speed."""
+    """Any Gymnasium environments, one after another in Python; for convenience, not for speed.
+
+    Raises:
+        ValueError: one environment that stands for two, or observations that are no array.
+    """
 
     delays = True
 
-    def __init__(self, make_env: Callable[[], gymnasium.Env], uset: UncertaintySet, num_envs: int):
+    def __init__(self, envs: Sequence[gymnasium.Env], uset: UncertaintySet):
         from dynrl.robust.robust_env import RobustEnv
 
-        self._envs = [RobustEnv(make_env(), uset, sticky=True) for _ in range(num_envs)]
+        if len({id(env.unwrapped) for env in envs}) < len(envs):
+            raise ValueError(
+                "the function gave the same environment twice; it must make a new one at each call."
+            )
+        space = envs[0].observation_space
+        if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
+            raise ValueError(
+                f"lanes need observations in one array, got {space}; wrap the environment in "
+                "gymnasium.wrappers.FlattenObservation."
+            )
+        self._envs = [RobustEnv(env, uset, sticky=True) for env in envs]
         self.env: gymnasium.vector.VectorEnv = gymnasium.vector.SyncVectorEnv(
             [partial(_itself, env) for env in self._envs], autoreset_mode=AutoresetMode.SAME_STEP
         )

@@ -84,8 +84,8 @@ class Param:
     `tendon:NAME.{stiffness,damping,frictionloss,range,lengthspring}`,
     `option.{gravity,timestep,wind,density,viscosity,impratio}`, each with `[i]` or `[i,j]` for components;
     `attr:NAME` (a plain attribute, or a leaf of a functional environment's `params`), `force:BODY[axes]` (newtons, one
-    parameter per axis), `delay.action` (control steps). `*` and `?` in a name match several objects, which then share
-    the value; `#4` is the object with index 4, for those without a name.
+    parameter per axis), `delay.action` (control steps). `*` and `?` in a name match several objects of a model, which
+    then share the value (a force acts on one body); `#4` is the object with index 4, for those without a name.
 
     Attributes:
         target: what it sets.
@@ -115,9 +115,8 @@ class Param:
 
     def __post_init__(self) -> None:
         target = Target.parse(self.target)
-        for name, value in (("low", self.low), ("high", self.high)):
-            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-                raise ValueError(f"parameter {self.target!r}: {name} is {value!r}, expected a finite number.")
+        self._check_number("low", self.low)
+        self._check_number("high", self.high)
         if self.low > self.high:
             raise ValueError(f"parameter {self.target!r}: low {self.low} is above high {self.high}.")
         _choice(self.target, "mode", self.mode, ("absolute", "scale"))
@@ -148,12 +147,14 @@ class Param:
             if self.low < 0:
                 raise ValueError(f"parameter {self.target!r}: a delay is not negative, got low {self.low}.")
             object.__setattr__(self, "dtype", int)
-        if self.nominal is not None and not math.isfinite(self.nominal):
-            raise ValueError(
-                f"parameter {self.target!r}: nominal is {self.nominal}, expected a finite number."
-            )
+        if self.nominal is not None:
+            self._check_number("nominal", self.nominal)
         object.__setattr__(self, "low", float(self.low))
         object.__setattr__(self, "high", float(self.high))
+
+    def _check_number(self, name: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise ValueError(f"parameter {self.target!r}: {name} is {value!r}, expected a finite number.")
 
     @property
     def parsed(self) -> Target:

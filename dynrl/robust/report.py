@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import platform
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dynrl.robust.evaluation.returns import Evaluator
+from dynrl.robust.evaluation.returns import Evaluator, require_evaluator
 from dynrl.robust.evaluation.seeds import episode_seeds, generator
 from dynrl.robust.measurements import Bracket, Cells, Worst
 from dynrl.robust.search.worst_case import WorstCase
@@ -167,8 +168,10 @@ def robustness_report(
         policy_name, environment: for people.
 
     Raises:
-        ValueError: an unknown design, or numbers out of range.
+        ValueError: an unknown design, numbers out of range, or a grid of which no point is in the set.
+        TypeError: an evaluator that is none.
     """
+    require_evaluator(evaluator)
     if design not in DESIGNS:
         raise ValueError(f"design {design!r} is unknown, expected one of {', '.join(DESIGNS)}.")
     if not 0 < confirm_share <= 1 or confirm_episodes < 0 or points < 1:
@@ -223,7 +226,7 @@ def robustness_report(
     )
 
 
-def write_report(report: RobustnessReport, folder: Path) -> list[Path]:
+def write_report(report: RobustnessReport, folder: Path | str) -> list[Path]:
     """Write `report.json`, `summary.txt` and the pictures that suit the set into a folder; returns what was written.
 
     Raises:
@@ -233,7 +236,7 @@ def write_report(report: RobustnessReport, folder: Path) -> list[Path]:
     from dynrl.robust.pictures import report_pictures
     from dynrl.runs.array_file import write_atomically
 
-    written = []
+    folder, written = Path(folder), []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (("report.json", report.to_json()), ("summary.txt", report.summary() + "\n")):
@@ -251,15 +254,22 @@ def _models(
     about: dict[str, Any] = {"kind": design, "points": points}
     if design == "grid":
         ends = uset.grid_endpoint if endpoint is None else endpoint
-        return uset.grid(points, ends), {**about, "endpoint": ends}
+        grid = uset.grid(points, ends)
+        if not len(grid):
+            raise ValueError(
+                f"no point of a grid with {points} per parameter is in the {type(uset).__name__}; take more points, or "
+                "another design."
+            )
+        return grid, {**about, "endpoint": ends}
     if design == "offset grid":
         middles = (np.arange(points) + 0.5) / points
-        free = np.stack(np.meshgrid(*[middles] * len(uset.free), indexing="ij"), -1).reshape(
-            -1, len(uset.free)
-        )
+        free = np.array(list(itertools.product(middles, repeat=len(uset.free))))
         unit = np.full((len(free), uset.dim), 0.5)
         unit[:, uset.free] = free
-        return uset.from_unit(unit), about
+        models = uset.from_unit(unit)
+        # Whole numbers and finite sets have fewer members than the grid has points: each counts once.
+        first = np.unique(models, axis=0, return_index=True)[1]
+        return models[np.sort(first)], about
     return uset.sample(generator(seed, "report models"), points, design), about
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy, deepcopy
 from typing import Any
 
 import gymnasium
@@ -13,7 +14,7 @@ from gymnasium.utils import RecordConstructorArgs
 from dynrl.robust.appliers import Applier, applier_of
 from dynrl.robust.binding import Columns
 from dynrl.robust.sets import UncertaintySet
-from dynrl.robust.vector import check_inside, neutral_action
+from dynrl.robust.vector import check_inside, neutral_action, numbers_of
 
 
 class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
@@ -123,7 +124,7 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
         self._pending.clear()
         observation, info = self.env.reset(seed=seed, options=rest or None)
         self._applier.after_reset(self.env.unwrapped, self._psi)
-        self._running, self._observation = True, observation
+        self._running, self._observation = True, _kept(observation)
         return observation, self._with_psi(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -133,7 +134,7 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
         if self._applier.diverged(self.env.unwrapped) or not _finite(observation, reward):
             observation, reward, terminated = self._observation, 0.0, True
             info["diverged"] = True
-        self._observation = observation
+        self._observation = _kept(observation)
         self._running = not (terminated or truncated)
         return observation, reward, terminated, truncated, info
 
@@ -144,7 +145,7 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
 
     def _vector(self, psi: Any) -> np.ndarray:
         if not isinstance(psi, Mapping):
-            vector = np.array(psi, float)
+            vector = numbers_of(self.uset, psi)
             if vector.shape != (self.uset.dim,):
                 raise ValueError(
                     f"psi has shape {vector.shape}, expected ({self.uset.dim},): {list(self.uset.names)}."
@@ -158,8 +159,9 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
             raise ValueError(
                 f"psi lacks {missing[0]!r}; RobustEnv(partial=True) lets missing parameters be nominal."
             )
-        return np.array(
-            [psi.get(name, value) for name, value in zip(self.uset.names, self.nominal, strict=True)], float
+        return numbers_of(
+            self.uset,
+            [psi.get(name, value) for name, value in zip(self.uset.names, self.nominal, strict=True)],
         )
 
     def _with_psi(self, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +174,7 @@ class RobustEnv(gymnasium.Wrapper, RecordConstructorArgs):
         if not self._pending:
             still = neutral_action(self.env.action_space)
             self._pending.extend([still] * longest)
-        self._pending.append(action)
+        self._pending.append(copy(action))  # the caller may fill the same array again
         arrives = self._pending[-1 - int(self._psi[self._delay[0]])]
         if len(self._pending) > longest:
             self._pending.popleft()
@@ -193,7 +195,21 @@ def robust_env_of(env: gymnasium.Env) -> RobustEnv:
     raise ValueError(f"{env} has no parameters: wrap it first, RobustEnv(env, uset).")
 
 
-def _finite(observation: Any, reward: Any) -> bool:
-    if not np.isfinite(reward):
-        return False
-    return not isinstance(observation, np.ndarray) or bool(np.isfinite(observation).all())
+def _kept(observation: Any) -> Any:
+    # Third-party environments may write the next observation into the same array.
+    return observation.copy() if isinstance(observation, np.ndarray) else deepcopy(observation)
+
+
+def _finite(*values: Any) -> bool:
+    """Whether observations, of any space, and rewards have no NaN and no infinity."""
+    for value in values:
+        parts = value.values() if isinstance(value, Mapping) else value
+        if isinstance(parts, np.ndarray):
+            if parts.dtype.kind == "f" and not np.isfinite(parts).all():
+                return False
+        elif isinstance(parts, Iterable) and not isinstance(parts, str):
+            if not _finite(*parts):
+                return False
+        elif isinstance(parts, (float, np.floating)) and not np.isfinite(parts):
+            return False
+    return True

@@ -106,6 +106,7 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
         elif self.sampler is not None:
             self._redraw(everyone)
         self._pending = None
+        # The base class knows no lists of seeds; those of Gymnasium that can be below do, as ours.
         observation, info = self._inner.reset(seed=seed)  # type: ignore[arg-type]
         self._lanes.after_begin(self._psi, everyone)
         return observation, {**info, **self._psi_info(np.ones(self.num_envs, bool))}
@@ -194,7 +195,7 @@ class RobustVectorEnv(gymnasium.vector.VectorEnv):
         self._psi[ids] = psi
 
     def _checked(self, psi: Any, count: int) -> np.ndarray:
-        psi = np.asarray(psi, float)
+        psi = numbers_of(self.uset, psi)
         if psi.shape not in ((self.uset.dim,), (count, self.uset.dim)):
             raise ValueError(
                 f"psi has shape {psi.shape}, expected ({self.uset.dim},) or ({count}, {self.uset.dim}): "
@@ -244,15 +245,19 @@ def make_robust_vec(
         env_kwargs: constructor arguments, with an id.
 
     Raises:
-        ValueError: a parameter that the environment does not have, or an unknown sampler.
+        ValueError: a parameter that the environment does not have, an unknown sampler, `num_envs` below 1, or
+            third-party environments whose observations are no array.
         TypeError: an environment of another kind.
     """
     if render_mode is not None and isinstance(env, str) and not env.startswith("dynrl/"):
         env_kwargs["render_mode"] = render_mode
     world, make_env = _world(env, env_kwargs)
     if make_env is not None:
-        bound = uset.bind(make_env())
-        lanes: Lanes = LoopLanes(make_env, bound, num_envs)
+        if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs!r}, expected a positive integer.")
+        envs = [make_env() for _ in range(num_envs)]
+        bound = uset.bind(envs[0])
+        lanes: Lanes = LoopLanes(envs, bound)
     else:
         bound, func_env = uset.bind(world), world_of(world).func_env
         if func_env is not None:
@@ -293,6 +298,18 @@ def _sampler(sampler: Sampler | str | None, uset: UncertaintySet) -> Sampler | N
 
 def _draw(uset: UncertaintySet, method: str, rng: np.random.Generator, k: int) -> np.ndarray:
     return uset.sample(rng, k, method)
+
+
+def numbers_of(uset: UncertaintySet, psi: Any) -> np.ndarray:
+    """Parameters as float64, of any shape.
+
+    Raises:
+        ValueError: they are no numbers, or rows of different lengths.
+    """
+    try:
+        return np.array(psi, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"psi is {psi!r}, expected numbers for {list(uset.names)}.") from error
 
 
 def check_inside(uset: UncertaintySet, psi: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import gymnasium
@@ -121,7 +122,7 @@ class HistoryObservation(gymnasium.Wrapper, RecordConstructorArgs):
         observation, info = self.env.reset(seed=seed, options=options)
         still = np.zeros(self._action_size, observation.dtype)
         self._pairs.extend([np.concatenate([observation, still])] * self.k)
-        self._last = observation
+        self._last = np.array(observation)
         return self._with_history(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -129,7 +130,7 @@ class HistoryObservation(gymnasium.Wrapper, RecordConstructorArgs):
         observation, reward, terminated, truncated, info = self.env.step(action)
         pair = np.concatenate([self._last, np.asarray(action, observation.dtype).ravel()])
         self._pairs.appendleft(pair)
-        self._last = observation
+        self._last = np.array(observation)  # an environment may write the next one into the same array
         return self._with_history(observation), reward, terminated, truncated, info
 
     def _with_history(self, observation: np.ndarray) -> np.ndarray:
@@ -167,7 +168,7 @@ class ActionDelay(gymnasium.Wrapper, RecordConstructorArgs):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Send one action, and play the one that arrives."""
-        self._pending.append(action)
+        self._pending.append(copy(action))  # the caller may fill the same array again
         return self.env.step(self._pending.popleft())
 
 

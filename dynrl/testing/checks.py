@@ -23,8 +23,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dynrl.faces.episode import Episode, advance, begin, key_from_seed
 from dynrl.faces.vector_env import VectorEnv
 from dynrl.functional import FunctionalEnv
-from dynrl.physics.batch_env import MujocoEnv, MujocoVectorEnv
+from dynrl.physics.single_env import MujocoEnv
 from dynrl.physics.task import MujocoTask
+from dynrl.physics.vector_env import MujocoVectorEnv
 from dynrl.registry import Entry, load
 from dynrl.testing.agreement import task_functions_agree
 from dynrl.testing.comparison import difference, nonfinite, snapshot

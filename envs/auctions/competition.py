@@ -255,17 +255,21 @@ class Competition(FunctionalEnv):
         )
         chance = jnp.take_along_axis(probability, jnp.maximum(outcome.winner, 0), axis=0) * outcome.exposed
         converted = jax.random.uniform(for_conversions, shape, float) < chance
-        mine = outcome.winner.reshape(1, -1) == jnp.arange(self.advertisers, dtype=jnp.int32)[:, None]
+        # an empty slot's number, -1, becomes one beyond the advertisers, which is dropped
+        winner = jnp.where(outcome.winner < 0, self.advertisers, outcome.winner).reshape(-1)
 
-        def of_each(leaf: Any) -> Any:
-            return jnp.where(mine, leaf.reshape(1, -1), 0).sum(1).astype(float)
+        def count(leaf: Any) -> Any:
+            zero = jnp.zeros(self.advertisers, jnp.int32)
+            return zero.at[winner].add(leaf.reshape(-1).astype(jnp.int32), mode="drop").astype(float)
 
+        # Fractions are added up in a fixed order, which a scatter on a GPU does not keep.
+        mine = winner == jnp.arange(self.advertisers, dtype=winner.dtype)[:, None]
         last = Sums(
-            won=of_each(outcome.winner >= 0),
-            shown=of_each(outcome.exposed),
+            won=count(outcome.winner >= 0),
+            shown=count(outcome.exposed),
             cost=state.left - left,
-            conversions=of_each(converted),
-            expected_conversions=of_each(chance),
+            conversions=count(converted),
+            expected_conversions=jnp.where(mine, chance.reshape(-1), 0.0).sum(1),
             mean_value=value.mean(1),
         )
         totals = Sums(*(before + now for before, now in zip(state.totals, last, strict=True)))

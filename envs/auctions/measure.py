@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -99,16 +100,19 @@ def slot_requests_per_second(
         params = jax.device_put(world.default_params)
 
         @jax.jit
-        def episode(key: jax.Array) -> jax.Array:
+        def episode(key: jax.Array) -> object:
+            """The last state and all observations and rewards, so that none of the work can be left out."""
             first, *rest = jax.random.split(key, world.horizon + 1)
             action = jnp.ones(advertisers)
-            state = world.initial(first, params)
-            state, _ = jax.lax.scan(
-                lambda state, key: (world.transition(state, action, key, params), None),
-                state,
-                jnp.stack(rest),
-            )
-            return state.left
+
+            def step(state: Any, key: jax.Array) -> tuple[Any, Any]:
+                after = world.transition(state, action, key, params)
+                return after, (
+                    world.observation(after, key, params),
+                    world.rewards(state, after, params),
+                )
+
+            return jax.lax.scan(step, world.initial(first, params), jnp.stack(rest))
 
         def compiled(call: Callable[[], object]) -> float:
             def work() -> int:

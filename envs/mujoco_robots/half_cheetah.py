@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dynrl.envs.mujoco_robots.terms import around, control_cost
+from dynrl.envs.mujoco_robots.terms import around, control_cost, never
 from dynrl.physics.state import PhysicsState, namespace
 from dynrl.physics.task import MujocoTask, Outcome
 
@@ -91,7 +91,7 @@ class HalfCheetah(MujocoTask):
 
     def terminal(self, state: PhysicsState) -> Any:
         """Return False."""
-        return namespace(state.time).zeros_like(state.time, dtype=bool)
+        return never(state)
 
     @property
     def num_uniform(self) -> int:

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dynrl.envs.mujoco_robots.terms import around, control_cost, inside
-from dynrl.physics.state import PhysicsState, namespace
-from dynrl.physics.task import MujocoTask, Outcome
+from dynrl.envs.mujoco_robots.planar_legged import PlanarLegged
+from dynrl.envs.mujoco_robots.terms import inside
+from dynrl.physics.state import PhysicsState
 
 __all__ = ["Hopper"]
 
 
 @dataclass(frozen=True)
-class Hopper(MujocoTask):
+class Hopper(PlanarLegged):
     """Hop forward on one leg, in a plane, without falling.
 
     ## Description
@@ -78,48 +78,9 @@ class Hopper(MujocoTask):
         "horizon": (1, 20, None),
     }
 
-    def observation(self, state: PhysicsState) -> Any:
-        """Return positions (without the forward one) and clipped velocities, `[..., 11]`."""
-        xp, first = namespace(state.qpos), 1 if self.exclude_current_positions_from_observation else 0
-        return xp.concatenate((state.qpos[..., first:], xp.clip(state.qvel, -10.0, 10.0)), -1)
-
-    def outcome(self, before: PhysicsState, action: Any, after: PhysicsState) -> Outcome:
-        """Return forward velocity and survival minus the control cost."""
-        velocity = (after.qpos[..., 0] - before.qpos[..., 0]) / self.dt
-        forward = self.forward_reward_weight * velocity
-        healthy = self.healthy(after)
-        survive = self.healthy_reward * healthy
-        cost = control_cost(self.ctrl_cost_weight, action)
-        info = {
-            "x_position": after.qpos[..., 0],
-            "z_distance_from_origin": after.qpos[..., 1] - self.model.qpos0[1],
-            "x_velocity": velocity,
-            "reward_forward": forward,
-            "reward_ctrl": -cost,
-            "reward_survive": survive,
-        }
-        return Outcome(forward + survive - cost, info, ~healthy & self.terminate_when_unhealthy)
-
     def healthy(self, state: PhysicsState) -> Any:
         """Return whether the hopper stands, `[...]` bool."""
         upright = inside(state.qpos[..., 1], self.healthy_z_range)
         upright &= inside(state.qpos[..., 2], self.healthy_angle_range)
         bounded = inside(state.qpos[..., 2:], self.healthy_state_range).all(-1)
         return upright & bounded & inside(state.qvel, self.healthy_state_range).all(-1)
-
-    def terminal(self, state: PhysicsState) -> Any:
-        """Return whether the hopper has fallen and that matters."""
-        return ~self.healthy(state) & self.terminate_when_unhealthy
-
-    def initial(self, uniform: Any, normal: Any) -> tuple[Any, Any]:
-        """Return noise around standing."""
-        nq = self.model.nq
-        qpos = around(self.model.qpos0, self.reset_noise_scale, uniform[..., :nq])
-        return qpos, around(0.0, self.reset_noise_scale, uniform[..., nq:])
-
-    def reset_info(self, state: PhysicsState) -> Mapping[str, Any]:
-        """Return where the robot starts."""
-        return {
-            "x_position": state.qpos[..., 0],
-            "z_distance_from_origin": state.qpos[..., 1] - self.model.qpos0[1],
-        }

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dynrl.envs.mujoco_robots.terms import around, control_cost, rows
+from dynrl.envs.mujoco_robots.terms import control_cost, never, rows, uniform_start
 from dynrl.physics.state import PhysicsState, namespace
 from dynrl.physics.task import MujocoTask, Outcome
 
@@ -123,13 +123,11 @@ class HumanoidStandup(MujocoTask):
 
     def terminal(self, state: PhysicsState) -> Any:
         """Return False."""
-        return namespace(state.time).zeros_like(state.time, dtype=bool)
+        return never(state)
 
     def initial(self, uniform: Any, normal: Any) -> tuple[Any, Any]:
         """Return noise around lying on the back."""
-        nq = self.model.nq
-        qpos = around(self.model.qpos0, self.reset_noise_scale, uniform[..., :nq])
-        return qpos, around(0.0, self.reset_noise_scale, uniform[..., nq:])
+        return uniform_start(self.model, self.reset_noise_scale, uniform)
 
     def reset_info(self, state: PhysicsState) -> Mapping[str, Any]:
         """Return where the robot is."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dynrl.envs.mujoco_robots.terms import around
+from dynrl.envs.mujoco_robots.terms import uniform_start
 from dynrl.physics.state import PhysicsState, namespace
 from dynrl.physics.task import MujocoTask, Outcome
 
@@ -77,6 +77,4 @@ class InvertedPendulum(MujocoTask):
 
     def initial(self, uniform: Any, normal: Any) -> tuple[Any, Any]:
         """Return noise around the upright rest."""
-        nq = self.model.nq
-        qpos = around(self.model.qpos0, self.reset_noise_scale, uniform[..., :nq])
-        return qpos, around(0.0, self.reset_noise_scale, uniform[..., nq:])
+        return uniform_start(self.model, self.reset_noise_scale, uniform)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from dynrl.envs.mujoco_robots.terms import around
+from dynrl.envs.mujoco_robots.terms import around, never
 from dynrl.physics.state import PhysicsState, namespace
 from dynrl.physics.task import MujocoTask, Outcome
 
@@ -91,7 +91,7 @@ class Reacher(MujocoTask):
 
     def terminal(self, state: PhysicsState) -> Any:
         """Return False."""
-        return namespace(state.time).zeros_like(state.time, dtype=bool)
+        return never(state)
 
     @property
     def num_uniform(self) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dynrl.physics.state import namespace
+from dynrl.physics.state import PhysicsState, namespace
+
+if TYPE_CHECKING:
+    import mujoco
 
 
 def control_cost(weight: float, action: Any) -> Any:
@@ -31,3 +34,13 @@ def rows(array: Any) -> Any:
 def around(start: Any, scale: float, uniform: Any) -> Any:
     """Return `start` plus uniform noise in ±scale, from numbers in [0, 1)."""
     return start + scale * (2.0 * uniform - 1.0)
+
+
+def uniform_start(model: mujoco.MjModel, scale: float, uniform: Any) -> tuple[Any, Any]:
+    """Return the model's start at rest plus uniform noise in ±scale on every position and velocity."""
+    return around(model.qpos0, scale, uniform[..., : model.nq]), around(0.0, scale, uniform[..., model.nq :])
+
+
+def never(state: PhysicsState) -> Any:
+    """Return False, `[...]` bool: the task never terminates."""
+    return namespace(state.time).zeros_like(state.time, dtype=bool)

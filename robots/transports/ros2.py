@@ -63,6 +63,7 @@ class Ros2Transport:
         self.dropped = 0  # messages that a reliable reader did not take in time
         self._notices: tuple[str, ...] = ()
         self._participant: Any = None
+        self._refusal: Any = ()  # what CycloneDDS raises; an import for each message would cost too much
         self._peers: Any = None
         self._nodes_writer: Any = None
         self._readers: list[tuple[Endpoint, Any]] = []
@@ -99,6 +100,7 @@ class Ros2Transport:
         from cyclonedds.domain import DomainParticipant
         from cyclonedds.qos import Policy, Qos
 
+        self._refusal = DDSException
         qos = Qos(
             Policy.Userdata(b"enclave=/;"),
             Policy.EntityName(self.endpoints.node),
@@ -205,12 +207,10 @@ class Ros2Transport:
         self._write(channel, writer, sample)
 
     def _write(self, channel: str, writer: Any, sample: Any) -> None:
-        from cyclonedds.core import DDSException
-
         try:
             writer.write(sample)
-        except DDSException as error:
-            if error.code != DDSException.DDS_RETCODE_TIMEOUT:
+        except self._refusal as error:
+            if error.code != self._refusal.DDS_RETCODE_TIMEOUT:
                 raise TransportError(f"a message on channel {channel!r} cannot be sent: {error}") from error
             self.dropped += 1
 

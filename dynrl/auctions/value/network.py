@@ -15,6 +15,7 @@ import optax
 from numpy.typing import NDArray
 
 from dynrl.auctions.serving import NetworkPolicy
+from dynrl.auctions.value.knots import add_up
 from dynrl.auctions.value.marginals import Marginals
 from dynrl.auctions.value.tables import ValueTable
 
@@ -88,14 +89,18 @@ class NetworkMarginals(Marginals):
     def horizon(self) -> int:
         return self.saturation.shape[0] - 1
 
-    def marginal(self, t: Any, b: Any) -> Any:
-        b = jnp.asarray(b)
-        rows, ticks = self.first_rows.shape[0], self.first_ticks.shape[1]
+    def smooth(self, t: Any, b: Any) -> Any:
+        """What the network alone says of D(t, b), positive or not."""
         x = _inputs(t, b, self.horizon, self.budget)
         (*hidden, (last, bias)) = self.layers
         for weight, shift in hidden:
             x = jnp.tanh(x @ weight.T + shift)
-        smooth = self.unit * jnp.maximum((x @ last.T + bias)[..., 0], 0.0)
+        return self.unit * (x @ last.T + bias)[..., 0]
+
+    def marginal(self, t: Any, b: Any) -> Any:
+        b = jnp.asarray(b)
+        rows, ticks = self.first_rows.shape[0], self.first_ticks.shape[1]
+        smooth = jnp.maximum(self.smooth(t, b), 0.0)
         rough_row = self.first_rows[jnp.minimum(t, rows - 1), b]
         rough_tick = self.first_ticks[t, jnp.minimum(b, ticks - 1)]
         exact = jnp.where(t < rows, rough_row, rough_tick)
@@ -109,6 +114,7 @@ class NetworkMarginals(Marginals):
             np.asarray(self.first_rows),
             np.asarray(self.first_ticks),
             np.asarray(self.saturation),
+            *add_up(self),
             int(self.budget),
             self.delta_max,
             scale,

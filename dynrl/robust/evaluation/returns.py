@@ -95,6 +95,15 @@ class Evaluator(Protocol):
     ) -> Returns: ...
 
 
+def require_evaluator(evaluator: Any) -> None:
+    """Raises: TypeError: something that cannot play episodes, such as an environment; names what makes an evaluator."""
+    if not callable(evaluator):
+        raise TypeError(
+            f"the evaluator is of type {type(evaluator).__name__}; expected what dynrl.robust.make_evaluator(env, "
+            "uset) gives."
+        )
+
+
 def checked_request(psi: Any, episode_seeds: Any, dim: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return `(psi [N, d] float64, episode_seeds [m] int64)`.
 

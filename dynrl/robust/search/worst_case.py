@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dynrl.robust.evaluation.returns import Evaluator, Returns
+from dynrl.robust.evaluation.returns import Evaluator, Returns, require_evaluator
 from dynrl.robust.evaluation.seeds import episode_seeds as draw_seeds
 from dynrl.robust.evaluation.seeds import generator
 from dynrl.robust.search.auto import Auto
@@ -132,7 +132,9 @@ def worst_case_search(
 
     Raises:
         ValueError: an unknown method or objective, or a budget below 1.
+        TypeError: an evaluator that is none.
     """
+    require_evaluator(evaluator)
     if budget < 1:
         raise ValueError(f"budget is {budget}, expected at least one model evaluation.")
     if objective not in OBJECTIVES:

@@ -5,6 +5,7 @@ from dynrl.envs.digital_twins.sepsis.cohort import COHORT, Cohort, drawn_patient
 from dynrl.envs.digital_twins.sepsis.env import Sepsis, SepsisParams
 from dynrl.envs.digital_twins.sepsis.fields import CONTROLLED, DRUGS, MEDIATORS, Patient, multipliers_of
 from dynrl.envs.digital_twins.sepsis.model import SepsisModel, SepsisState
+from dynrl.envs.digital_twins.sepsis.native import Limits, NativeSepsis
 from dynrl.envs.digital_twins.sepsis.reference import SequentialSepsis
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "DRUGS",
     "MEDIATORS",
     "Cohort",
+    "Limits",
+    "NativeSepsis",
     "Patient",
     "Sepsis",
     "SepsisModel",

@@ -14,12 +14,16 @@ from gymnasium import Space, spaces
 
 from dynrl.envs.digital_twins.sepsis.cohort import COHORT, Cohort, drawn_patient
 from dynrl.envs.digital_twins.sepsis.fields import (
+    CONFIRMATION,
     CONTROLLED,
+    DIED,
     DRUGS,
     GRID,
+    HEALED,
     LARGEST_COUNTS,
     LARGEST_TOTALS,
     MEDIATORS,
+    RUNNING,
     Patient,
     check_patient,
     multipliers_of,
@@ -31,7 +35,6 @@ from dynrl.functional import FunctionalEnv, check_actions
 __all__ = ["Sepsis", "SepsisParams", "TherapyState"]
 
 CELL_KINDS = ("pmn", "monocyte", "th0", "th1", "th2")
-RUNNING, HEALED, DIED = 0, 1, 2
 _OBSERVED = np.array([MEDIATORS.index(name) for name in CONTROLLED])
 _REWARDS = ("shaped", "public", "outcome")
 
@@ -375,7 +378,7 @@ class Sepsis(FunctionalEnv):
         """Steps off therapy, and the outcome, after one more step."""
         missing = model.totals.oxygen_deficit / self.model.cells
         off = jnp.where(off >= 0, off + 1, jnp.where(missing < params.stop, 0, -1))
-        healed = (off >= _CONFIRMATION) & (missing < params.healed)
+        healed = (off >= CONFIRMATION) & (missing < params.healed)
         outcome = jnp.where(missing > params.died, DIED, jnp.where(healed, HEALED, RUNNING))
         return off.astype(jnp.int32), outcome.astype(jnp.int32)
 
@@ -395,10 +398,6 @@ class Sepsis(FunctionalEnv):
             "effort": effort * damping,
             "outcome": 1000 * end,
         }
-
-
-_CONFIRMATION = 100
-"""Steps off therapy before a patient counts as healed, as in the public environment."""
 
 
 def _patient_from(given: Any, default: Patient) -> Patient:

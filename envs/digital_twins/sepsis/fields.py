@@ -65,6 +65,15 @@ START = {"pmn": 500, "monocyte": 50, "th0": 0, "th1": 50, "th2": 50}
 SITES = 100
 """Birth sites of each of the five kinds on the published grid."""
 
+MOST_TRIES = 3000
+"""GCSF per published grid beyond which the marrow sends out no more PMN; a hundredth of it are tries per site."""
+
+RUNNING, HEALED, DIED = range(3)
+"""Outcomes."""
+
+CONFIRMATION = 100
+"""Steps off therapy before a patient counts as healed, as in the public environment."""
+
 INJURY_PERIOD = 204
 """Steps between recurrent injuries."""
 

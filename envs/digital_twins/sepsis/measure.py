@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,18 @@ import numpy as np
 from dynrl.bench import Figure
 from dynrl.envs.digital_twins.sepsis.fields import GRID, MEDIATORS, Patient
 from dynrl.envs.digital_twins.sepsis.model import SepsisModel
+from dynrl.envs.digital_twins.sepsis.native import NativeSepsis
 from dynrl.envs.digital_twins.sepsis.reference import SequentialSepsis, injured_cells
 
-__all__ = ["Agreement", "agreement", "figures", "parallel_courses", "seconds_per_step", "sequential_courses"]
+__all__ = [
+    "Agreement",
+    "agreement",
+    "figures",
+    "native_courses",
+    "parallel_courses",
+    "seconds_per_step",
+    "sequential_courses",
+]
 
 STEPS = (50, 100, 200, 400)
 QUANTITIES = ("oxygen deficit", "infection", *MEDIATORS)
@@ -37,11 +46,11 @@ def figures(quick: bool) -> Iterator[Figure]:
     )
     for patient in COMPARED[:1] if quick else COMPARED:
         compared = agreement(patient, 8 if quick else 24, 51 if quick else GRID)
-        off = np.abs(compared.parallel - compared.sequential)[:, 0]
+        off = np.abs(compared.found - compared.sequential)[:, 0]
         yield Figure(
             f"sepsis: oxygen deficit at steps {', '.join(map(str, STEPS))}, spread {patient.infect_spread}",
             "within 3 standard errors + 3 %",
-            ", ".join(f"{value:.0f}" for value in compared.parallel[:, 0]),
+            ", ".join(f"{value:.0f}" for value in compared.found[:, 0]),
             bool((off <= compared.allowed[:, 0]).all()),
             "sequential: " + ", ".join(f"{value:.0f}" for value in compared.sequential[:, 0]),
         )
@@ -51,7 +60,21 @@ def figures(quick: bool) -> Iterator[Figure]:
             f"{compared.within[:, 1:].sum()} of {compared.within[:, 1:].size}",
             bool(compared.within[:, 1:].sum() >= compared.within[:, 1:].size - 2),
         )
+        native = agreement(patient, 8 if quick else 24, 51 if quick else GRID, form="native")
+        yield Figure(
+            f"sepsis: all 56 totals in machine code, spread {patient.infect_spread}",
+            "at least 54 of 56 within 3 standard errors + 3 %",
+            f"{native.within.sum()} of {native.within.size}",
+            bool(native.within.sum() >= native.within.size - 2),
+        )
     seconds = seconds_per_step(steps=100 if quick else 300)
+    yield Figure(
+        "sepsis: one step of one patient in machine code, 101 x 101",
+        "<= 2 ms (published C++)",
+        f"{1e3 * seconds['native']:.2f} ms",
+        seconds["native"] <= 2e-3,
+        f"the sequential reference with Numba in the same run: {1e3 * seconds['sequential']:.1f} ms",
+    )
     yield Figure(
         "sepsis: one step of one patient, 101 x 101",
         "<= 6 ms",
@@ -65,12 +88,12 @@ class Agreement(NamedTuple):
     """Two ensembles compared, every array `[steps, 14]` in the order of `QUANTITIES`.
 
     Attributes:
-        parallel, sequential: means.
+        found, sequential: means of the form under test and of the reference.
         error: standard error of their difference.
         allowed: 3 standard errors + 3 % of the sequential mean.
     """
 
-    parallel: np.ndarray
+    found: np.ndarray
     sequential: np.ndarray
     error: np.ndarray
     allowed: np.ndarray
@@ -78,7 +101,7 @@ class Agreement(NamedTuple):
     @property
     def within(self) -> np.ndarray:
         """Which differences are allowed `[steps, 14]` bool."""
-        return np.abs(self.parallel - self.sequential) <= self.allowed
+        return np.abs(self.found - self.sequential) <= self.allowed
 
 
 def agreement(
@@ -88,13 +111,15 @@ def agreement(
     steps: Sequence[int] = STEPS,
     multipliers: Any = None,
     seed: int = 0,
+    form: Literal["parallel", "native"] = "parallel",
 ) -> Agreement:
-    """Compare the two forms on the totals at `steps`."""
-    parallel = parallel_courses(patient, runs, grid, steps, multipliers, seed)
+    """Compare a form of the model with the reference on the totals at `steps`."""
+    courses = parallel_courses if form == "parallel" else native_courses
+    found = courses(patient, runs, grid, steps, multipliers, seed)
     sequential = sequential_courses(patient, runs, grid, steps, multipliers, seed)
-    error = np.sqrt((parallel.var(0, ddof=1) + sequential.var(0, ddof=1)) / runs)
+    error = np.sqrt((found.var(0, ddof=1) + sequential.var(0, ddof=1)) / runs)
     mean = sequential.mean(0)
-    return Agreement(parallel.mean(0), mean, error, 3 * error + 0.03 * np.abs(mean))
+    return Agreement(found.mean(0), mean, error, 3 * error + 0.03 * np.abs(mean))
 
 
 def sequential_courses(
@@ -115,6 +140,26 @@ def sequential_courses(
             model.step(multipliers)
             if step in steps:
                 course.append([model.oxygen_deficit, *model.totals])
+        courses.append(course)
+    return np.array(courses)
+
+
+def native_courses(
+    patient: Patient,
+    runs: int,
+    grid: int = GRID,
+    steps: Sequence[int] = STEPS,
+    multipliers: Any = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Totals in machine code at `steps`, `[runs, len(steps), 14]`; its runs share no seed with the reference's."""
+    courses = []
+    for run in range(runs):
+        model = NativeSepsis(patient, 1_000_000 + seed + run, grid)
+        course = []
+        for step in sorted(steps):
+            model.run(step - model.time, multipliers)
+            course.append([model.oxygen_deficit, *model.totals])
         courses.append(course)
     return np.array(courses)
 
@@ -145,14 +190,16 @@ def parallel_courses(
 
 
 def seconds_per_step(patient: Patient | None = None, grid: int = GRID, steps: int = 300) -> dict[str, float]:
-    """Seconds of one step of one patient, in the middle of the illness, for both forms, the better of three runs."""
+    """Seconds of one step of one patient, in the middle of the illness, for every form, the best of three runs."""
     patient = Patient() if patient is None else patient
     model, key, one = SepsisModel(grid), jax.random.key(0), jnp.ones(len(MEDIATORS))
     state = _stepped(model, _started(model, key, patient), key, patient, one, 100)
     reference = SequentialSepsis(patient, 0, grid)
     for _ in range(100):
         reference.step()
-    times: dict[str, list[float]] = {"parallel": [], "sequential": []}
+    native = NativeSepsis(patient, 0, grid)
+    native.run(100)
+    times: dict[str, list[float]] = {"parallel": [], "sequential": [], "native": []}
     for _ in range(3):
         begun = time.perf_counter()
         state = jax.block_until_ready(_stepped(model, state, key, patient, one, steps))
@@ -161,6 +208,9 @@ def seconds_per_step(patient: Patient | None = None, grid: int = GRID, steps: in
         for _ in range(steps):
             reference.step()
         times["sequential"].append((time.perf_counter() - begun) / steps)
+        begun = time.perf_counter()
+        native.run(steps)
+        times["native"].append((time.perf_counter() - begun) / steps)
     return {name: min(seconds) for name, seconds in times.items()}
 
 

@@ -17,6 +17,7 @@ from dynrl.envs.digital_twins.sepsis.fields import (
     INJURY_PERIOD,
     LARGEST,
     MEDIATORS,
+    MOST_TRIES,
     SITES,
     START,
     Patient,
@@ -51,7 +52,6 @@ from dynrl.envs.digital_twins.sepsis.tissue import (
 __all__ = ["SepsisModel", "SepsisState", "Totals"]
 
 _SEEDS = 24
-_MOST_TRIES = 3000
 _PEAK = {"pmn": 20480, "monocyte": 128, "th0": 192, "th1": 320, "th2": 320}
 """Room on the published grid. PMN births are limited to 310 per step, at 51 steps of life; the others are born at one
 cell per step, and TH0 of at most 101 steps add to TH1 and TH2: six standard deviations above the mean."""
@@ -280,8 +280,8 @@ class SepsisModel:
 
     def _pmn_births(self, gcsf: Any, seed: Any) -> Any:
         """How many PMN the marrow sends out, given the GCSF total at the beginning of the step."""
-        tries = self.sites * (1 + jnp.minimum(gcsf / self.scale, _MOST_TRIES) / 100).astype(jnp.int32)
-        most = self.sites * (1 + _MOST_TRIES // 100)
+        tries = self.sites * (1 + jnp.minimum(gcsf / self.scale, MOST_TRIES) / 100).astype(jnp.int32)
+        most = self.sites * (1 + MOST_TRIES // 100)
         drawn = (unit(words(seed, most)) < 0.1) & (jnp.arange(most) < tries)
         return drawn.sum().astype(jnp.int32)
 

@@ -20,6 +20,7 @@ from dynrl.envs.digital_twins.sepsis.fields import (
     LARGEST,
     LEAVES,
     MEDIATORS,
+    MOST_TRIES,
     OXY,
     PAF,
     REMAINS,
@@ -30,11 +31,10 @@ from dynrl.envs.digital_twins.sepsis.fields import (
     check_patient,
 )
 
-__all__ = ["SequentialSepsis", "injured_cells", "neighbours"]
+__all__ = ["SequentialSepsis", "compiled_rules", "injured_cells", "neighbours"]
 
 _KINDS = tuple(START)
 _AGE_AT_BIRTH = {"pmn": 50, "monocyte": 50, "th0": 100, "th1": 100, "th2": 100}
-_MOST_TRIES = 3000
 
 
 class SequentialSepsis:
@@ -77,7 +77,7 @@ class SequentialSepsis:
             raise ValueError(f"grid must be a whole number of at least 3, but is {grid}")
         self.patient = check_patient(Patient() if patient is None else patient)
         self.grid, self.compat = int(grid), compat
-        self.rules: Any = _compiled_rules() if compiled else rules
+        self.rules: Any = compiled_rules() if compiled else rules
         self.rng = np.random.default_rng(seed)
         self.around = neighbours(self.grid)
         n = self.grid**2
@@ -152,7 +152,7 @@ class SequentialSepsis:
     def _spawn(self, gcsf: float) -> None:
         # The sum is that of the end of the last step, as in the public code; per area, so that a small grid spawns as
         # densely.
-        tries = len(self.sites["pmn"]) * int(1 + min(gcsf / self.scale, _MOST_TRIES) / 100)
+        tries = len(self.sites["pmn"]) * int(1 + min(gcsf / self.scale, MOST_TRIES) / 100)
         self._born("pmn", self._random_sites(self.rng.binomial(tries, 0.1)))
         self._born("monocyte", self._random_sites(self.rng.binomial(len(self.sites["monocyte"]), 0.01)))
         for kind in ("th1", "th2", "th0"):
@@ -200,7 +200,12 @@ def injured_cells(grid: int, radius: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _compiled_rules() -> ModuleType:
+def compiled_rules() -> ModuleType:
+    """The module `rules` with every rule compiled.
+
+    Raises:
+        ImportError: Numba is missing.
+    """
     try:
         from numba import njit
     except ImportError as error:

@@ -41,21 +41,33 @@ def lanes(seed=0):
     return observation, memory
 
 
+decide = jax.jit(CandidatePolicy.decide)
+mode_of = jax.jit(lambda actor, observation: actor.mode(observation))
+
+
+@jax.jit
+def judgement(who, observation, memory):
+    """The error, the value and the proposal of one expert alone, `[B]`, `[B]` and `[B, a]`."""
+    proposal = who.actor.mode(observation)
+    error = who.validity.error(memory.observation, memory.action, observation)
+    return error, who.value(observation, proposal), proposal
+
+
 def test_it_is_the_most_pessimistic_of_the_valid_experts():
     thresholds = [0.5, 0.6, 0.7]
     observation, memory = lanes()
-    action, chosen = candidate(thresholds).decide(observation, memory)
+    action, chosen = decide(candidate(thresholds), observation, memory)
+    judged = [jax.device_get(judgement(who, observation, memory)) for who in EXPERTS]
+    default = jax.device_get(mode_of(DEFAULT, observation))
     for lane in range(B):
-        here = observation[lane]
         values = []
-        for number, who in enumerate(EXPERTS):
-            error = who.validity.error(memory.observation[lane], memory.action[lane], here)
-            valid = not memory.present[lane] or error <= thresholds[number]
-            values.append(float(who.value(here, who.actor.mode(here))) if valid else np.inf)
+        for threshold, (errors, worths, _) in zip(thresholds, judged, strict=True):
+            valid = not memory.present[lane] or errors[lane] <= threshold
+            values.append(float(worths[lane]) if valid else np.inf)
         best = int(np.argmin(values)) if np.isfinite(values).any() else -1
         assert chosen[lane] == best
-        acting = DEFAULT if best == -1 else EXPERTS[best].actor
-        np.testing.assert_allclose(action[lane], acting.mode(here), atol=1e-5)
+        expected = default[lane] if best == -1 else judged[best][2][lane]
+        np.testing.assert_allclose(action[lane], expected, atol=1e-5)
     assert len(set(np.asarray(chosen).tolist())) >= 3, "the case distinguishes nothing"
 
 
@@ -63,11 +75,11 @@ def test_everyone_is_valid_at_the_beginning_and_equals_go_to_the_oldest():
     observation, _ = lanes()
     policy = candidate([-1.0, -1.0], experts=[EXPERTS[1], EXPERTS[1]])
     carry = policy.initial_carry(B)
-    assert (policy.decide(observation, carry)[1] == 0).all()
-    action, carry = policy.act(observation, carry)
+    assert (decide(policy, observation, carry)[1] == 0).all()
+    action, carry = jax.jit(CandidatePolicy.act)(policy, observation, carry)
     np.testing.assert_allclose(carry.observation, observation)
     assert (np.asarray(action) >= LOW).all() and (np.asarray(action) <= HIGH).all()
-    assert (policy.decide(observation, carry)[1] == -1).all()
+    assert (decide(policy, observation, carry)[1] == -1).all()
 
 
 def test_other_thresholds_compile_nothing():

@@ -15,6 +15,9 @@ CONFIG = TD3Config(
 )
 
 
+LOOP = 8  # updates in one compiled call, the same in every test: each length is a program of its own
+
+
 def known_world(rng, *shape):
     """Three states: at ±1 the episode ends with reward 1 - (a - s / 2)^2; at 0 it goes on for ever with reward 1/2."""
     state = rng.integers(-1, 2, shape).astype(np.float32)
@@ -31,10 +34,10 @@ def fresh(key=0, config=CONFIG, extra=0):
 
 def test_it_finds_the_best_actions_and_values_of_a_known_world():
     rng, state = np.random.default_rng(0), fresh()
-    for number in range(24):
-        batches = known_world(rng, 128, CONFIG.batch_size)
+    for number in range(3072 // LOOP):
+        batches = known_world(rng, LOOP, CONFIG.batch_size)
         state, _ = td3.update_many(CONFIG, state, batches, jax.random.key(number))
-    assert int(state.updates) == 24 * 128
+    assert int(state.updates) == 3072
     observation = jnp.array([[-1.0], [1.0], [0.0]])
     action = state.actor.mode(observation)
     np.testing.assert_allclose(action[:2, 0], [-0.5, 0.5], atol=0.08)
@@ -73,8 +76,8 @@ def test_noise_is_independent_for_every_component_and_cut_off():
 
 def test_policy_and_targets_move_only_on_every_second_critic_update():
     rng, begin = np.random.default_rng(1), fresh()
-    batches = known_world(rng, 2, CONFIG.batch_size)
-    keys = jax.random.split(jax.random.key(5), 2)
+    batches = known_world(rng, LOOP, CONFIG.batch_size)
+    keys = jax.random.split(jax.random.key(5), LOOP)
     update = jax.jit(td3.update, static_argnums=0)
     first, _ = update(CONFIG, begin, jax.tree.map(lambda x: x[0], batches), keys[0])
     second, _ = update(CONFIG, first, jax.tree.map(lambda x: x[1], batches), keys[1])
@@ -91,8 +94,11 @@ def test_policy_and_targets_move_only_on_every_second_critic_update():
     for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(second.target_critic), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     # The loop on the device does the same as one call after the other.
+    last = second
+    for number in range(2, LOOP):
+        last, _ = update(CONFIG, last, jax.tree.map(lambda x, k=number: x[k], batches), keys[number])
     looped, _ = td3.update_many(CONFIG, begin, batches, jax.random.key(5))
-    for a, b in zip(jax.tree.leaves(looped), jax.tree.leaves(second), strict=True):
+    for a, b in zip(jax.tree.leaves(looped), jax.tree.leaves(last), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 

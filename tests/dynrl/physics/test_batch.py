@@ -220,3 +220,19 @@ def test_wrong_settings_of_a_task_are_named(kwargs, said):
 def test_a_missing_model_file_lists_those_that_are_there():
     with pytest.raises(FileNotFoundError, match=r"hoper.xml.*hopper\.xml"):
         model_path("hoper.xml")
+
+
+def test_an_actuator_without_a_range_is_named(tmp_path):
+    text = model_path("inverted_pendulum.xml").read_text()
+    assert 'ctrlrange="-3 3"' in text
+    mine = tmp_path / "mine.xml"
+    mine.write_text(text.replace('ctrllimited="true"', "").replace('ctrlrange="-3 3"', ""))
+    with pytest.raises(ValueError, match=r"actuator 0 \('slide'\) has no range of controls"):
+        MujocoEnv(InvertedPendulum(xml_file=str(mine)))
+
+
+def test_steps_of_many_seconds_make_films_that_still_run():
+    slow = InvertedPendulum(frame_skip=500)
+    assert slow.dt == pytest.approx(10.0)
+    assert MujocoEnv(slow).metadata["render_fps"] == 1
+    assert MujocoEnv(InvertedPendulum()).metadata["render_fps"] == 25

@@ -15,10 +15,10 @@ from dynrl.envs.mujoco_robots import InvertedPendulum
 from dynrl.faces.gymnasium_env import GymnasiumEnv
 from dynrl.faces.rollout import rollout
 from dynrl.faces.vector_env import VectorEnv
-from dynrl.physics.batch_env import MujocoVectorEnv
 from dynrl.physics.mjx_env import MjxEnv
 from dynrl.physics.snapshot import write_fields
 from dynrl.physics.state import PhysicsState
+from dynrl.physics.vector_env import MujocoVectorEnv
 from dynrl.registry import make_world
 from dynrl.testing.arms import FreeArm, RichArm
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dynrl.errors import FileFormatError, UserError
-from dynrl.robust import Param, UncertaintySet
+from dynrl.robust import Ellipsoid, FiniteSet, Param, UncertaintySet
 from dynrl.robust.executors import ParallelEvaluator
 from dynrl.robust.measurements import Bracket
 from dynrl.robust.pictures import (
@@ -128,6 +128,30 @@ def test_the_grid_convention_is_recorded():
     assert report.cells.psi[:, 0].max() == 2.0
 
 
+def test_models_of_sets_with_few_members():
+    """One model; members of a finite set and whole numbers once each; an ellipsoid that a grid of corners misses."""
+    a, whole = Param("attr:a", 0.0, 1.0, nominal=0.5), Param("attr:n", 0, 2, dtype=int, nominal=1)
+
+    def models(uset, design, points):
+        report = robustness_report(
+            None, SUM, uset, design=design, points=points, episodes=1, confirm_episodes=0
+        )
+        return report.cells.psi.ravel().tolist()
+
+    assert models(UncertaintySet([Param("attr:a", 2, 2, nominal=2)]), "offset grid", 5) == [2]
+    assert models(FiniteSet([[3.0], [1.0]], [a]), "offset grid", 7) == [1, 3]
+    assert models(UncertaintySet([whole]), "offset grid", 7) == [0, 1, 2]
+    with pytest.raises(ValueError, match="no point of a grid with 2 per parameter is in the Ellipsoid"):
+        models(Ellipsoid([a, Param("attr:b", 0, 1, nominal=0)]), "grid", 2)
+
+
+def test_an_environment_is_no_evaluator():
+    with pytest.raises(TypeError, match=r"of type str; expected what dynrl.robust.make_evaluator"):
+        robustness_report(None, "dynrl/Pendulum-v0", CUBE)
+    with pytest.raises(TypeError, match=r"of type str; expected what dynrl.robust.make_evaluator"):
+        worst_case_search(None, "dynrl/Pendulum-v0", CUBE)
+
+
 def test_an_offset_grid_shares_no_model_with_the_grid():
     grid, offset, spread = (
         robustness_report(None, EXACT, SQUARE, design=design, points=4, episodes=1).cells.psi
@@ -208,7 +232,7 @@ def test_folder_of_a_report(tmp_path):
     assert [path.name for path in written] == ["report.json", "summary.txt", "profiles.png", "heat_map.png"]
     assert RobustnessReport.from_json(written[0].read_text()) == two
     three = robustness_report(None, SUM, CUBE, points=3, episodes=1)
-    names = {path.name for path in write_report(three, tmp_path / "three")}
+    names = {path.name for path in write_report(three, str(tmp_path / "three"))}
     assert {"slices.png", "parallel_coordinates.png"} <= names
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):

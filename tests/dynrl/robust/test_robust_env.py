@@ -127,6 +127,7 @@ def test_parameters_may_change_in_an_episode_and_leave_the_state_alone() -> None
         ({"body:pole.mass": 2.0}, "psi lacks 'body:cart.mass'; RobustEnv\\(partial=True\\)"),
         ({"pole": 2.0}, "psi names 'pole', expected some of"),
         ([np.nan, 5.0], "outside"),
+        ("heavy", "psi is 'heavy', expected numbers for"),
     ],
 )
 def test_wrong_parameters_are_named_and_change_nothing(psi: object, message: str) -> None:

@@ -44,6 +44,7 @@ def test_targets_are_taken_apart() -> None:
         ({"low": 2.0, "high": 1.0}, "low 2.0 is above high 1.0"),
         ({"low": np.nan}, "low is nan, expected a finite number"),
         ({"high": np.inf}, "high is inf, expected a finite number"),
+        ({"nominal": "one"}, "nominal is 'one', expected a finite number"),
         ({"target": "bdy:torso.mass"}, "Did you mean 'body'"),
         ({"target": ""}, "is empty"),
         ({"target": "body:torso"}, "names no attribute"),
@@ -196,6 +197,11 @@ def test_wrong_definitions_are_named() -> None:
         )
     with pytest.raises(ValueError, match="kind is 'Box'"):
         set_from_dict({**box().to_dict(), "kind": "Box"})
+    for kind, lacking in (("FiniteSet", "points"), ("RateLimited", "rate")):
+        with pytest.raises(ValueError, match=f"lacks '{lacking}'"):
+            set_from_dict({**box().to_dict(), "kind": kind})
+    with pytest.raises(ValueError, match="has 1 nominal values, expected 4"):
+        set_from_dict({**box().to_dict(), "nominal": [1.0]})
     with pytest.raises(ValueError, match="no 'lo'"):
         Param.from_dict({"target": "attr:a", "lo": 0, "low": 0, "high": 1})
 
@@ -246,3 +252,23 @@ def test_rate_is_a_fraction_of_the_range() -> None:
     assert uset.step(np.array([9.5]), np.array([7.0])) == 10.0
     with pytest.raises(ValueError, match="rate is 0"):
         RateLimited(UncertaintySet([Param("attr:a", 0, 10)]), 0)
+
+
+def test_a_nominal_value_without_a_logarithm_is_outside_and_has_no_coordinates() -> None:
+    damping = Param("joint:rootx.damping", 1e-3, 1.0, scale="log", nominal=0.0)
+    for kind in (UncertaintySet, Ellipsoid):
+        uset = kind([damping, Param("attr:l", 0.5, 1.5, nominal=1.0)])
+        inside = uset.contains(np.array([uset.nominal, [0.03, 1.0]]))
+        np.testing.assert_array_equal(inside, [False, True])
+        with pytest.raises(ValueError, match=r"'joint:rootx.damping' is 0, which has no logarithm"):
+            uset.to_unit(uset.nominal)
+
+
+def test_points_between_whole_numbers_are_named() -> None:
+    with pytest.raises(ValueError, match=r"point 1: 'delay.action' is 0.5, expected a whole number"):
+        FiniteSet([[0], [0.5], [2]], [Param("delay.action", 0, 2)])
+
+
+def test_a_negative_number_of_points_is_named() -> None:
+    with pytest.raises(ValueError, match="n is -1"):
+        box().sample(RNG(0), -1)

@@ -136,6 +136,8 @@ def test_set_psi_of_some_lanes() -> None:
         (np.zeros((2, 2)), None, r"psi has shape \(2, 2\), expected \(2,\) or \(3, 2\)"),
         ([0.5, 5.0], None, r"'body:pole.mass' is 0.5 \(row 0\), outside \[1, 31\]"),
         ([2.0, 5.0], [3], "expected integers from 0 to 2"),
+        ({"body:pole.mass": 2.0}, None, r"psi is {.*}, expected numbers for"),
+        ([[2.0, 5.0], [2.0]], [0, 1], r"psi is \[\[.*expected numbers for"),
     ],
 )
 def test_wrong_parameters_are_named(psi: object, ids: object, message: str) -> None:

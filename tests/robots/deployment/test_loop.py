@@ -55,7 +55,7 @@ def test_a_message_starts_a_tick_early_but_not_before_half_a_period_and_keeps_th
 
     def wait(at):
         due = None if at is None else clock.now_ns() // PERIOD * PERIOD + 1 + at * PERIOD
-        return pacer.wait(lambda since: due is not None and since <= due <= clock.now_ns())
+        return pacer.wait(arrived=lambda since: due is not None and since <= due <= clock.now_ns())
 
     begun = []
     for at in arrivals:
@@ -65,6 +65,53 @@ def test_a_message_starts_a_tick_early_but_not_before_half_a_period_and_keeps_th
         assert not pacer.finish()
     assert begun == pytest.approx([1, 0.5, 0.72, 1, 1], abs=GLANCE / PERIOD)
     assert pacer.skipped == 0
+
+
+def test_preparations_are_done_at_their_times_and_left_out_when_those_have_passed():
+    clock = VirtualClock(0)
+    pacer = Pacer(clock, PERIOD)
+    pacer.start()
+    done = []
+    steps = tuple(
+        (lead, lambda lead=lead: done.append((clock.now_ns(), lead))) for lead in (3_000_000, 1_000_000)
+    )
+    pacer.wait(steps)
+    assert done == [(7_000_000, 3_000_000), (9_000_000, 1_000_000)] and clock.now_ns() == PERIOD
+    done.clear()
+    clock.advance(8_000_000)  # of work: it is too late for the first
+    pacer.finish()
+    pacer.wait(steps)
+    assert done == [(PERIOD + 9_000_000, 1_000_000)]
+    done.clear()
+    slow = ((3_000_000, lambda: clock.advance(2_500_000)), (1_000_000, lambda: done.append(clock.now_ns())))
+    pacer.finish()
+    tick = pacer.wait(slow)
+    assert done == [] and tick.woke_ns == tick.deadline_ns
+
+
+@pytest.mark.parametrize("comes", [0.0, 0.13, 0.31, 0.47])
+def test_preparations_precede_the_message_that_is_expected(comes):
+    """A source that speaks twice per period starts the tick with its first message of the second half."""
+    clock = VirtualClock(1)
+    pacer = Pacer(clock, PERIOD)
+    pacer.start()
+    heard, prepared = 1, []
+    every = PERIOD // 2
+    for number in range(4):
+        due = 1 + number * PERIOD + every + round(comes * PERIOD)
+        tick = pacer.wait(
+            ((1_000_000, lambda: prepared.append(clock.now_ns())),),
+            lambda since, due=due: since <= due <= clock.now_ns(),
+            heard,
+            every if number else 0,
+        )
+        heard = due
+        assert 0 <= tick.woke_ns - due <= GLANCE
+        assert prepared[-1] <= tick.woke_ns and len(prepared) == number + 1
+        if number:
+            assert 0 <= prepared[-1] - (due - 1_000_000) <= GLANCE
+        clock.wait_until(tick.deadline_ns)
+        pacer.finish()
 
 
 def run_with(works, max_consecutive=5, period=PERIOD):

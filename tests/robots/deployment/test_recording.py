@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import textwrap
 import numpy as np
 import pytest
 
+from dynrl.robots.command_line import deploy
 from dynrl.robots.messages import message_types
 from dynrl.robots.recorder import BAG, Recorder, RecordingError
+from dynrl.robots.recovery import DAMAGED, recover
 from dynrl.robots.replay import read_messages, replay
 from dynrl.robots.sample import sample_bundle
 from dynrl.robots.states import Event, State
@@ -193,6 +196,97 @@ def test_the_bag_is_whole_after_kill_9_of_the_recording_deployment(tmp_path, eve
     eventually((tmp_path / "run" / "recording.json").exists)
     assert sum(1 for _ in read_messages(tmp_path / "run" / BAG, message_types())) == 500
     assert not json.loads((tmp_path / "run" / "recording.json").read_text())["complete"]
+
+
+def broken_off(recorded, folder, size):
+    """A copy of a recording of which only the first `size` bytes were written, and no metadata."""
+    shutil.copytree(recorded[2], folder)
+    (folder / BAG / "metadata.yaml").unlink()
+    os.truncate(folder / BAG / f"{BAG}.mcap", size)
+    return folder
+
+
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.98])
+def test_what_was_written_before_the_recorder_was_killed_is_recovered_and_replays(
+    recorded, tmp_path, sway, arm, share
+):
+    types = message_types()
+    everything = list(read_messages(recorded[2] / BAG, types))
+    (chunk,) = (recorded[2] / BAG).glob("*.mcap")
+    size = round(share * chunk.stat().st_size)
+    folder = broken_off(recorded, tmp_path / "run", size)
+    with pytest.raises(RecordingError, match="--recover"):
+        replay(folder, sway, arm)
+    saved = recover(folder)
+    kept = list(read_messages(folder / BAG, types))
+    assert kept == everything[: len(kept)], "the first messages, in order, none of them changed"
+    assert sum(saved.messages.values()) == len(kept) > 0 and saved.lost_bytes < 1000
+    assert sum(len(raw) for *_, raw in kept) > 0.3 * size
+    result = replay(folder, sway, arm)
+    assert result.same and result.ticks > 0, result.detail
+    assert (folder / DAMAGED / f"{BAG}.mcap").stat().st_size == size
+    assert json.loads((folder / "recording.json").read_text())["lost_bytes"] == saved.lost_bytes
+    with pytest.raises(RecordingError, match="nothing to recover"):
+        recover(folder)
+
+
+def test_a_message_that_was_half_written_is_left_out(recorded, tmp_path):
+    """Cut at ten places in a row: the number of messages never falls, and every byte is accounted for."""
+    counts, lost = [], []
+    for size in range(200_000, 200_120, 12):
+        folder = broken_off(recorded, tmp_path / str(size), size)
+        saved = recover(folder)
+        counts.append(sum(saved.messages.values()))
+        lost.append(saved.lost_bytes)
+    assert counts == sorted(counts) and counts[-1] > counts[0]
+    for before, after, less, more in zip(counts, counts[1:], lost, lost[1:], strict=False):
+        assert more - less == 12 if after == before else more < 12 + less
+
+
+def test_a_recorder_that_is_killed_leaves_a_bag_that_can_be_recovered(tmp_path, recorded, eventually):
+    types = message_types()
+    folder = tmp_path / "run"
+    recorder = Recorder(folder, types, 0, patient=True)
+    shutil.copy(recorded[2] / "deployment.json", folder)
+    recorder.declare("/text", "std_msgs/msg/String")
+    raw = types.serialize(types.new("std_msgs/msg/String", data="x" * 10_000))
+    for number in range(400):
+        recorder.put("/text", number, raw)
+        recorder.flush()
+    eventually(lambda: (recorder.bag / f"{BAG}.mcap").stat().st_size > 2 << 20)
+    recorder._process.kill()
+    recorder._process.wait()
+    recorder.close()
+    saved = recover(folder)
+    assert 200 <= saved.messages["/text"] <= 400  # the last MiB was not written yet
+    assert [raw for *_, raw in read_messages(folder / BAG, types)] == [raw] * saved.messages["/text"]
+
+
+def test_what_cannot_be_recovered_is_said_in_a_sentence(recorded, tmp_path):
+    with pytest.raises(RecordingError, match="is not a recording"):
+        recover(tmp_path)
+    with pytest.raises(RecordingError, match="is empty"):
+        recover(broken_off(recorded, tmp_path / "empty", 0))
+    other = broken_off(recorded, tmp_path / "other", 5000)
+    (other / BAG / f"{BAG}.mcap").write_bytes(b"something else")
+    with pytest.raises(RecordingError, match="not an MCAP file"):
+        recover(other)
+    inside = broken_off(recorded, tmp_path / "inside", 50_000)
+    file = inside / BAG / f"{BAG}.mcap"
+    file.write_bytes(file.read_bytes().replace(b"sensor_msgs/msg/JointState", b"\xff" * 26))
+    with pytest.raises(RecordingError, match="damaged inside"):
+        recover(inside)
+
+
+def test_recovery_on_the_command_line_says_what_was_saved_and_is_refused_the_second_time(
+    recorded, tmp_path, capsys
+):
+    folder = broken_off(recorded, tmp_path / "run", 100_000)
+    assert deploy(tmp_path / "no.bundle", recover=folder) == 0
+    saved = json.loads((folder / "recording.json").read_text())["messages"]
+    assert f" {saved} messages on " in capsys.readouterr().out
+    assert deploy(tmp_path / "no.bundle", recover=folder) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_full_disk_stops_the_recording_only(make_world, tmp_path, monkeypatch):

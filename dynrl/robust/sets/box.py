@@ -1,9 +1,8 @@
-"""Uncertainty sets over parameter vectors psi: boxes, finite sets, ellipsoids, boxes with a limited rate of change."""
+"""The box of parameters, which the other kinds of set build on."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import itertools
 import json
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dynrl.robust.parameter import Param
+from dynrl.robust.sets.unit_cube import unit_sample
 
 if TYPE_CHECKING:
     from dynrl.robust.effect import Effect
 
-METHODS = ("uniform", "sobol", "lhs")
 INERTIA_RULES = ("scale", "keep")
 
 
@@ -26,8 +25,7 @@ class UncertaintySet:
     """A box of parameters.
 
     Vectors psi are float64 `[d]` or `[N, d]`, in natural units and in the order of `names`. A parameter whose bounds
-    are
-    equal is a fixed dimension: it stays in psi and in reports, and no search moves it.
+    are equal is a fixed dimension: it stays in psi and in reports, and no search moves it.
 
     Args:
         params: the parameters; a force over several axes becomes one dimension per axis.
@@ -62,8 +60,8 @@ class UncertaintySet:
         if twice:
             raise ValueError(f"parameter {twice[0]!r} comes twice in the set.")
         self.inertia, self.grid_endpoint, self.name = inertia, grid_endpoint, name
-        self.low = _read_only([param.low for param in self.params])
-        self.high = _read_only([param.high for param in self.params])
+        self.low = read_only([param.low for param in self.params])
+        self.high = read_only([param.high for param in self.params])
         self._log = np.array([param.scale == "log" for param in self.params])
         self._whole = np.array([param.dtype is int for param in self.params])
         known = [param.known_nominal for param in self.params]
@@ -128,8 +126,19 @@ class UncertaintySet:
 
     def to_unit(self, psi: np.ndarray) -> np.ndarray:
         """Map psi to the unit cube, shape kept; fixed dimensions to 0.5, nominal values outside the box to outside the
-        cube."""
+        cube.
+
+        Raises:
+            ValueError: a value without a logarithm where the scale is logarithmic.
+        """
         psi = self._checked_shape(psi)
+        without = self._log & (psi <= 0)
+        if without.any():
+            column = int(np.flatnonzero(without.reshape(-1, self.dim).any(0))[0])
+            raise ValueError(
+                f"{self.names[column]!r} is {psi[..., column].min():g}, which has no logarithm; use scale='linear', or "
+                "Param(nominal=...) above 0 if it is the model's own value."
+            )
         low, high, value = self.low.copy(), self.high.copy(), psi.copy()
         log = self._log
         low[log], high[log] = np.log(low[log]), np.log(high[log])
@@ -235,7 +244,7 @@ class UncertaintySet:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The definition as a JSON value, see `set_from_dict`."""
+        """The definition as a JSON value, see `dynrl.robust.sets.set_from_dict`."""
         return {
             "kind": type(self).__name__,
             "name": self.name,
@@ -287,247 +296,8 @@ class UncertaintySet:
         return psi
 
 
-class FiniteSet(UncertaintySet):
-    """Finitely many parameter vectors.
-
-    Args:
-        points: `[K, d]`, in natural units.
-        params: what the columns are; the bounds of the `Param`s are replaced by those of the points.
-        inertia, grid_endpoint, name: as in `UncertaintySet`.
-
-    Raises:
-        ValueError: no points, points that are not finite, or another number of columns than parameters.
-    """
-
-    def __init__(
-        self,
-        points: Any,
-        params: Iterable[Param],
-        inertia: str = "scale",
-        grid_endpoint: bool = True,
-        name: str = "",
-    ):
-        points = np.atleast_2d(np.array(points, float))
-        parts = [part for param in params for part in param.split()]
-        if points.ndim != 2 or not len(points) or points.shape[1] != len(parts):
-            raise ValueError(f"points have shape {points.shape}, expected [K, {len(parts)}] with K >= 1.")
-        if not np.isfinite(points).all():
-            raise ValueError(f"point {int(np.argwhere(~np.isfinite(points))[0][0])} is not finite.")
-        bounds = zip(parts, points.min(0), points.max(0), strict=True)
-        boxed = [dataclasses.replace(param, low=float(low), high=float(high)) for param, low, high in bounds]
-        super().__init__(boxed, inertia, grid_endpoint, name)
-        self.points = _read_only(points)
-
-    def contains(self, psi: np.ndarray) -> np.ndarray:
-        psi = self._checked_shape(psi)
-        return (psi[..., None, :] == self.points).all(-1).any(-1)
-
-    def clip(self, psi: np.ndarray) -> np.ndarray:
-        unit, points = self.to_unit(psi), self.to_unit(self.points)
-        nearest = ((unit[..., None, :] - points) ** 2).sum(-1).argmin(-1)
-        return self.points[nearest]
-
-    def from_unit(self, unit: np.ndarray) -> np.ndarray:
-        """The points nearest to those of the unit cube."""
-        return self.clip(super().from_unit(unit))
-
-    def sample(self, rng: np.random.Generator, n: int, method: str = "uniform") -> np.ndarray:
-        """Draw `[n, d]` points with replacement; `"sobol"` and `"lhs"` take each equally often, up to one."""
-        order = np.floor(unit_sample(rng, n, 1, method)[:, 0] * len(self.points)).astype(int)
-        return self.points[np.minimum(order, len(self.points) - 1)]
-
-    def grid(self, n: int, endpoint: bool | None = None) -> np.ndarray:
-        """All points, whatever `n`."""
-        return self.points.copy()
-
-    def corners(self) -> np.ndarray:
-        """All points: any of them may be extreme."""
-        return self.points.copy()
-
-    def subset(self, names: Sequence[str]) -> FiniteSet:
-        box = super().subset(names)
-        columns = [self.names.index(name) for name in names]
-        points = np.unique(self.points[:, columns], axis=0)
-        chosen = FiniteSet(points, box.params, self.inertia, self.grid_endpoint, self.name)
-        chosen._nominal = box._nominal
-        return chosen
-
-    def _own_values(self) -> dict[str, Any]:
-        return {"points": self.points.tolist()}
-
-    def _with_params(self, params: Sequence[Param]) -> UncertaintySet:
-        return UncertaintySet(params, self.inertia, self.grid_endpoint, self.name)
-
-
-class Ellipsoid(UncertaintySet):
-    """The ellipsoid inscribed in a box: `sum_i ((2 u_i - 1))^2 <= 1` over the free dimensions, u in the unit cube.
-
-    Its coordinates `to_unit`/`from_unit` map it one to one onto the unit cube (along rays from the centre), so a
-    search in the cube stays inside.
-
-    Args:
-        params, inertia, grid_endpoint, name: as in `UncertaintySet`.
-
-    Raises:
-        ValueError: a parameter of whole numbers.
-    """
-
-    def __init__(
-        self, params: Iterable[Param], inertia: str = "scale", grid_endpoint: bool = True, name: str = ""
-    ):
-        super().__init__(params, inertia, grid_endpoint, name)
-        if self._whole.any():
-            raise ValueError(
-                f"an ellipsoid has no whole numbers: {self.names[int(np.argmax(self._whole))]!r}."
-            )
-
-    def to_unit(self, psi: np.ndarray) -> np.ndarray:
-        centred = 2 * super().to_unit(psi) - 1
-        return (_rescaled(centred, to_ball=False) + 1) / 2
-
-    def from_unit(self, unit: np.ndarray) -> np.ndarray:
-        centred = 2 * self._checked_shape(unit) - 1
-        return super().from_unit((_rescaled(centred, to_ball=True) + 1) / 2)
-
-    def contains(self, psi: np.ndarray) -> np.ndarray:
-        centred = 2 * super().to_unit(psi) - 1
-        fixed = self.high == self.low
-        on_plane = (self._checked_shape(psi) == self.low)[..., fixed].all(-1)
-        return ((centred**2).sum(-1) <= 1 + 1e-12) & on_plane
-
-    def clip(self, psi: np.ndarray) -> np.ndarray:
-        """The vectors pulled towards the centre until they are inside."""
-        centred = 2 * super().to_unit(psi) - 1
-        length = np.sqrt((centred**2).sum(-1, keepdims=True))
-        return super().from_unit((centred / np.maximum(length, 1.0) + 1) / 2)
-
-    def sample(self, rng: np.random.Generator, n: int, method: str = "uniform") -> np.ndarray:
-        """Draw `[n, d]` vectors, uniform in the ellipsoid: points of the box that fall inside."""
-        kept = np.empty((0, self.dim))
-        count = max(n, 1)
-        while len(kept) < n:
-            count *= 2
-            box = UncertaintySet(self.params).sample(rng, count, method)
-            kept = np.concatenate([kept, box[self.contains(box)]])
-        return kept[:n]
-
-    def grid(self, n: int, endpoint: bool | None = None) -> np.ndarray:
-        """The points of the box's grid that are inside."""
-        box = super().grid(n, endpoint)
-        return box[self.contains(box)]
-
-    def corners(self) -> np.ndarray:
-        """The images of the cube's corners, and the ends of the axes."""
-        free = self.free
-        signs = np.array(list(itertools.product((0.0, 1.0), repeat=len(free))))
-        unit = np.full((len(signs) + 2 * len(free), self.dim), 0.5)
-        unit[: len(signs), free] = signs
-        for position, dimension in enumerate(free):
-            unit[len(signs) + 2 * position : len(signs) + 2 * position + 2, dimension] = (0.0, 1.0)
-        return self.from_unit(unit)
-
-    def _with_params(self, params: Sequence[Param]) -> UncertaintySet:
-        return Ellipsoid(params, self.inertia, self.grid_endpoint, self.name)
-
-
-class RateLimited(UncertaintySet):
-    """A box in which nature moves a little at every step: `psi_{t+1} = clip(psi_t + L (high - low) b_t)`, |b_t| <= 1.
-
-    The time-constrained sets of Zouitine et al. 2024 (TC-RMDP), with the rate as a fraction of each range.
-
-    Args:
-        uset: the box.
-        rate: L, the largest move per step as a fraction of the range, in (0, 1].
-
-    Raises:
-        ValueError: a rate outside (0, 1], or a set that is no box.
-    """
-
-    def __init__(self, uset: UncertaintySet, rate: float):
-        if type(uset) is not UncertaintySet:
-            raise ValueError(f"a rate limit needs an UncertaintySet (a box), got {type(uset).__name__}.")
-        if not 0 < rate <= 1:
-            raise ValueError(f"rate is {rate}, expected a fraction of the range in (0, 1].")
-        super().__init__(uset.params, uset.inertia, uset.grid_endpoint, uset.name)
-        self._nominal = uset._nominal
-        self.rate = float(rate)
-
-    def step(self, psi: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        """The next parameters `[..., d]` for directions b `[..., d]`, which are clipped to [-1, 1]."""
-        move = self.rate * (self.high - self.low) * np.clip(self._checked_shape(direction), -1, 1)
-        return np.clip(self._checked_shape(psi) + move, self.low, self.high)
-
-    def _own_values(self) -> dict[str, Any]:
-        return {"rate": self.rate}
-
-    def _with_params(self, params: Sequence[Param]) -> UncertaintySet:
-        return RateLimited(super()._with_params(params), self.rate)
-
-
-def set_from_dict(definition: dict[str, Any]) -> UncertaintySet:
-    """The set whose `to_dict` this is.
-
-    Raises:
-        ValueError: a key is missing, or the kind is unknown.
-    """
-    kinds = ("UncertaintySet", "FiniteSet", "Ellipsoid", "RateLimited")
-    needed = {"kind", "params", "nominal", "inertia", "grid_endpoint", "name"}
-    missing = sorted(needed - set(definition))
-    if missing:
-        raise ValueError(f"the definition of an uncertainty set lacks {missing[0]!r}.")
-    kind = definition["kind"]
-    if kind not in kinds:
-        raise ValueError(f"kind is {kind!r}, expected one of {list(kinds)}.")
-    chosen = _unbound(kind, definition)
-    chosen._nominal = np.array([np.nan if value is None else value for value in definition["nominal"]])
-    return chosen
-
-
-def _unbound(kind: str, definition: dict[str, Any]) -> UncertaintySet:
-    params = [Param.from_dict(param) for param in definition["params"]]
-    rest = (definition["inertia"], definition["grid_endpoint"], definition["name"])
-    if kind == "FiniteSet":
-        return FiniteSet(definition["points"], params, *rest)
-    if kind == "Ellipsoid":
-        return Ellipsoid(params, *rest)
-    box = UncertaintySet(params, *rest)
-    return RateLimited(box, definition["rate"]) if kind == "RateLimited" else box
-
-
-def set_from_json(text: str) -> UncertaintySet:
-    """The set whose `to_json` this is."""
-    return set_from_dict(json.loads(text))
-
-
-def unit_sample(rng: np.random.Generator, n: int, dim: int, method: str = "uniform") -> np.ndarray:
-    """Points `[n, dim]` of the unit cube.
-
-    Raises:
-        ValueError: unknown method.
-    """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}, expected one of {list(METHODS)}.")
-    if method == "uniform":
-        return rng.random((n, dim))
-    from scipy.stats import qmc
-
-    if method == "lhs":
-        return qmc.LatinHypercube(dim, rng=rng).random(n)
-    with warnings.catch_warnings():
-        # Any n is fine here; that balance needs a power of two is in the method's literature.
-        warnings.filterwarnings("ignore", message="The balance properties of Sobol")
-        return qmc.Sobol(dim, scramble=True, rng=rng).random(n)
-
-
-def _rescaled(centred: np.ndarray, to_ball: bool) -> np.ndarray:
-    """Move along rays between the cube [-1, 1]^d and the unit ball."""
-    euclidean = np.sqrt((centred**2).sum(-1, keepdims=True))
-    largest = np.abs(centred).max(-1, keepdims=True)
-    numerator, denominator = (largest, euclidean) if to_ball else (euclidean, largest)
-    return centred * np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1.0), 1.0)
-
-
-def _read_only(values: Any) -> np.ndarray:
+def read_only(values: Any) -> np.ndarray:
+    """A copy that nobody can write to."""
     array = np.array(values, float)
     array.flags.writeable = False
     return array
