@@ -41,7 +41,8 @@ MEGABYTE = 10**6
 
 
 def figures(quick: bool) -> Iterator[Figure]:
-    """All figures; `quick` leaves out the largest table, most of the large log and the repeated comparisons."""
+    """All figures; `quick` leaves out the largest tables, most of the large log and the repeated comparisons, and takes
+    shorter episodes where nothing is published."""
     campaign = Campaign2997.find()
     if campaign is None:
         print(
@@ -51,13 +52,13 @@ def figures(quick: bool) -> Iterator[Figure]:
         )
     else:
         yield from figures_2997(campaign, quick)
-    yield from generated_figures()
-    yield from first_price_figures()
+    yield from generated_figures(quick)
+    yield from first_price_figures(100 if quick else 500)
     yield from planning_figures(quick)
     yield from replay_figures()
     yield from environment_figures()
     yield from serving_figures()
-    yield from ingestion_figures(50 if quick else 1000)
+    yield from ingestion_figures(20 if quick else 1000)
 
 
 def at_most(name: str, bar: float, measured: float, unit: str = "", peer: str = "") -> Figure:
@@ -78,16 +79,17 @@ def heavy_tailed(rows: int = 200_000, seed: int = 1) -> tuple[Market, AuctionLog
     return Market.single(generated.pmf[0], click_atoms(train.theta, 64)), held_out
 
 
-def generated_figures() -> Iterator[Figure]:
+def generated_figures(quick: bool) -> Iterator[Figure]:
     """What knowing the request is worth where the click model is good: in the model exactly, and in replay."""
-    market, held_out = heavy_tailed()
-    rules = AuctionRules(1000, int(1000 * float(np.arange(301) @ market.price_pmf) / 32))
+    market, held_out = heavy_tailed(100_000 if quick else 200_000)
+    horizon = 500 if quick else 1000
+    rules = AuctionRules(horizon, int(horizon * float(np.arange(301) @ market.price_pmf) / 32))
     episodes = held_out.episodes(rules.horizon)
     blind, aware = (value_table(m, rules.horizon, rules.budget) for m in (market.blind(), market))
     worth = evaluate_bidder(table_bidder(blind), market, rules.horizon, rules.budget)
     ordered = bool((blind.rows <= worth.rows + 1e-9).all() and (worth.rows <= aware.rows + 1e-9).all())
     yield Figure(
-        "V_blind ≤ V_RLB ≤ V* at every (t, b), heavy-tailed generated market",
+        f"V_blind ≤ V_RLB ≤ V* at every (t, b), heavy-tailed generated market, T = {horizon}",
         "everywhere",
         str(ordered),
         ordered,
@@ -113,10 +115,10 @@ def generated_figures() -> Iterator[Figure]:
     )
 
 
-def first_price_figures() -> Iterator[Figure]:
+def first_price_figures(horizon: int) -> Iterator[Figure]:
     """The first-price plan against truthful bidding and unconstrained shading, exact in the model under a budget."""
     market, _ = heavy_tailed(1000)
-    horizon, budget = 500, int(500 * float(np.arange(301) @ market.price_pmf) / 8)
+    budget = int(horizon * float(np.arange(301) @ market.price_pmf) / 8)
     plan = first_price_bidder(first_price_table(market, horizon, budget), market)
     win = np.cumsum(market.pmf, axis=1)
     slopes = np.geomspace(30, 1000, 12) / market.theta_avg
@@ -130,7 +132,7 @@ def first_price_figures() -> Iterator[Figure]:
     peers = f"{worth['truthful']:.4f} truthful, {worth['shaded']:.4f} shaded (best of 12 values each)"
     better = worth["plan"] > max(worth["truthful"], worth["shaded"])
     yield Figure(
-        "first price, T = 500, c0 = 1/8: exact expected clicks of the plan",
+        f"first price, T = {horizon}, c0 = 1/8: exact expected clicks of the plan",
         "> both",
         f"{worth['plan']:.4f}",
         better,
@@ -144,17 +146,22 @@ def _first_price_worth(bidder: Bidder, market: Market, horizon: int, budget: int
 
 def planning_figures(quick: bool) -> Iterator[Figure]:
     """Seconds for whole float64 tables on one core, after compilation; the peer is the published Python program."""
-    sizes = [
-        (1000, 1969, 0.06, "9.3 s (published code)"),
-        (1000, 31508, 2.0, "178 s at B = 15754 (published code)"),
+    tables = [
+        (1000, 1969, 1, 0.06, "9.3 s (published code)"),
+        (1000, 1969, 64, 0.6, ""),
+        (1000, 31508, 1, 2.0, "178 s at B = 15754 (published code)"),
     ]
     if not quick:
-        sizes.append((3500, 160_001, 35.0, ""))
-    for horizon, budget, bar, peer in sizes:
-        seconds = alone_on_one_core(table_seconds, horizon, budget, 1)
-        yield at_most(f"value table, T = {horizon}, B = {budget}, one core", bar, seconds, " s", peer)
-    seconds = alone_on_one_core(table_seconds, 1000, 1969, 64)
-    yield at_most("the same with 64 click probabilities (R*), T = 1000, B = 1969", 0.6, seconds, " s")
+        tables.append((3500, 160_001, 1, 35.0, ""))
+    measured = alone_on_one_core(seconds_of_tables, [table[:3] for table in tables])
+    for (horizon, budget, atoms, bar, peer), seconds in zip(tables, measured, strict=True):
+        what = "value table" if atoms == 1 else f"value table with {atoms} click probabilities (R*)"
+        yield at_most(f"{what}, T = {horizon}, B = {budget}, one core", bar, seconds, " s", peer)
+
+
+def seconds_of_tables(tables: list[tuple[int, int, int]]) -> list[float]:
+    """`table_seconds` of several (T, B, click probabilities), one after the other."""
+    return [table_seconds(*table) for table in tables]
 
 
 def table_seconds(horizon: int, budget: int, atoms: int) -> float:
@@ -167,7 +174,7 @@ def table_seconds(horizon: int, budget: int, atoms: int) -> float:
         assert np.isfinite(value_table(market, horizon, budget).rows[-1, -1])
 
     solve()
-    return min(_seconds(solve) for _ in range(1 if budget > 10**5 else 5))
+    return min(_seconds(solve) for _ in range(1 if budget > 10**5 else 2 if budget > 10**4 else 5))
 
 
 def replay_figures() -> Iterator[Figure]:
@@ -208,16 +215,20 @@ def _play_alone(policy: Any, episodes: Any, rules: AuctionRules, number: int) ->
 
 def environment_figures() -> Iterator[Figure]:
     """The environments' own measurements, asked for by name: this wing does not import the other."""
-    steps = registry.load(Entry("steps", "dynrl.envs.auctions.measure:single_steps_per_second", ""))
-    for name in ("dynrl/BidReplay-v0", "dynrl/BidSim-v0"):
-        rate = alone_on_one_core(steps, name)
+    steps, rates = alone_on_one_core(environment_rates)
+    for name, rate in steps.items():
         yield at_least(f"{name}: single Gymnasium env, one core", 1e5, rate, " steps/s")
-    requests = registry.load(Entry("requests", "dynrl.envs.auctions.measure:slot_requests_per_second", ""))
-    rates = alone_on_one_core(requests)
     peer = f"{rates['numpy']:.3g}/s (NumPy twin), kernel alone {rates['kernel']:.3g}/s"
     yield at_least(
         "48 advertisers × 3 slots, whole time steps, one core", 2e5, rates["episode"], " requests/s", peer
     )
+
+
+def environment_rates() -> tuple[dict[str, float], dict[str, float]]:
+    """(steps per second of the single environments by name, requests per second of the multi-slot auction by part)."""
+    steps = registry.load(Entry("steps", "dynrl.envs.auctions.measure:single_steps_per_second", ""))
+    requests = registry.load(Entry("requests", "dynrl.envs.auctions.measure:slot_requests_per_second", ""))
+    return {name: steps(name) for name in ("dynrl/BidReplay-v0", "dynrl/BidSim-v0")}, requests()
 
 
 def serving_figures() -> Iterator[Figure]:

@@ -71,8 +71,10 @@ def _slack_table(plan: FluidPlan, target: float) -> tuple[NDArray[np.float64], N
     excess falls up to there and rises beyond; only the rising part is of use.
     """
     excess = plan.spend - target * plan.clicks
-    first = int(np.searchsorted(plan.multiplier, target, side="right")) - 1
-    excess, multiplier = excess[first:], np.append(target, plan.multiplier[first + 1 :])
+    # a plan begins with all that is free; where even that takes a multiplier above the target, the excess rises from it
+    first = max(int(np.searchsorted(plan.multiplier, target, side="right")) - 1, 0)
+    excess = excess[first:]
+    multiplier = np.append(max(target, plan.multiplier[first]), plan.multiplier[first + 1 :])
     rising = np.append(True, np.diff(np.maximum.accumulate(excess)) > 0)
     excess, multiplier = excess[rising], multiplier[rising]
     if len(excess) == 1:  # even the largest bid stays below the target

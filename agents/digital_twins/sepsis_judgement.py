@@ -93,7 +93,7 @@ def figures(quick: bool) -> Iterator[Figure]:
         yield Figure(
             f"sepsis: published return under feedback less {other}, same {patients} patients",
             "95 % interval above 0",
-            f"{gap.mean:+.0f} [{gap.low:+.0f}, {gap.high:+.0f}]",
+            f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]",
             gap.low > 0,
             f"feedback {found['feedback'].public.mean():.0f}; less it, "
             + _beside(found["feedback"], found[other]),
@@ -138,7 +138,7 @@ def mortality_interval(died: np.ndarray, level_z: float = 1.96) -> tuple[float, 
     n, share = len(died), float(np.mean(died))
     centre = (share + level_z**2 / (2 * n)) / (1 + level_z**2 / n)
     half = level_z / (1 + level_z**2 / n) * np.sqrt(share * (1 - share) / n + level_z**2 / (4 * n**2))
-    return share, float(centre - half), float(centre + half)
+    return share, max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def table(found: Mapping[str, Judged], best: str) -> str:
@@ -150,7 +150,7 @@ def table(found: Mapping[str, Judged], best: str) -> str:
         lines.append(
             f"{name:<14} return {judged.public.mean():.0f} died {share:.2f} [{low:.2f}, {high:.2f}] "
             f"burden {judged.burden.mean():.4f} dose {judged.dose.mean():.1f} shaped {judged.shaped.mean():.3f}; "
-            f"{best} less it: return {gap.mean:+.0f} [{gap.low:+.0f}, {gap.high:+.0f}], "
+            f"{best} less it: return {gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}], "
             + _beside(found[best], judged)
         )
     return "\n".join(lines)

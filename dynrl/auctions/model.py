@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from dynrl.auctions.campaign import DELTA_MAX, Campaign
@@ -22,11 +23,21 @@ class CampaignModel:
         campaign: counts and averages.
         market: law of price and click probability, for the methods that plan.
         train: training rows, for the methods that are tuned by replay; None where only statistics are known.
+
+    Raises:
+        ValueError: every click probability of the market is 0.
     """
 
     campaign: Campaign
     market: Market
     train: AuctionLog | None = None
+
+    def __post_init__(self) -> None:
+        if not np.asarray(self.market.theta).any():
+            raise ValueError(
+                "every click probability (theta) of the training rows is 0, so that no impression is worth a bid; "
+                "check the click model that predicted them"
+            )
 
     @classmethod
     def from_log(

@@ -101,7 +101,8 @@ class Sepsis(FunctionalEnv):
 
     The parallel form of the model is used (`SepsisModel`). Its numbers are calibrated for 101 x 101 cells, which take
     about 1.5 ms per step on one core, so 0.1 s per decision. A smaller `grid` is a smaller piece of the same tissue and
-    faster in proportion to its area; single patients then fluctuate more.
+    faster in proportion to its area; single patients then fluctuate more. One patient at a time on a CPU is faster in
+    machine code (`NativeSepsis`), which keeps the sequential order exactly.
 
     ## Action space
     `Box(-1, 1, (k,))`, one number a per drug; the multiplier of the mediator's production is 1 + 9a if a >= 0, else

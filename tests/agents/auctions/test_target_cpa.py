@@ -81,3 +81,13 @@ def test_counting_real_clicks_holds_the_target_when_theta_is_too_high(
         cpa_score(held.clicks, held.cost, target).sum()
         > cpa_score(believed.clicks, believed.cost, target).sum()
     )
+
+
+def test_what_is_free_is_taken_however_low_the_target(world: Any) -> None:
+    """Where ties lose, a free impression takes a bid of one tick: 100 ticks per click at 1 %, twice the target."""
+    count = 400
+    log = AuctionLog(np.ones(count, np.uint8), np.zeros(count, np.int32), np.full(count, 0.01))
+    rules = AuctionRules(100, 50, 60, tie="lose")
+    agent = TargetCPA(world(rules, CampaignModel.from_log(log, delta_max=60)), target=50.0)
+    result = replay(agent.bidder, log.episodes(100), rules)
+    assert result.wins.tolist() == [100] * 4 and result.cost.tolist() == [0] * 4

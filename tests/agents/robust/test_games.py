@@ -18,7 +18,9 @@ from dynrl.learning.td3 import TD3Config
 from dynrl.testing import robust_probes
 from dynrl.testing.robust_probes import SADDLE, RobustProbe
 
-LEARNER = TD3Config(hidden=(32, 32), batch_size=64, actor_rate=1e-3, critic_rate=3e-3, discount=0.0)
+LEARNER = TD3Config(hidden=(32,), batch_size=64, actor_rate=1e-3, critic_rate=3e-3, discount=0.0)
+DEEPER = dataclasses.replace(LEARNER, hidden=(32, 32))
+TINY = dataclasses.replace(LEARNER, hidden=(4,))
 SADDLE_SET = robust_probes.GameVectorEnv(SADDLE, 1).uset
 EDGES = RobustProbe(lambda action, psi: psi + 0 * action, 2.0, 6.0, 3.0, 0.0, 2.0, 0.0)
 """Pays psi, from 2 to 6."""
@@ -111,9 +113,9 @@ def test_the_adversary_is_paid_what_the_agent_loses():
 
 def test_who_does_not_learn_stays_as_it_was():
     seats = Seats((0, 1), (0, 1), 2)
-    state = rarl.initial_game(LEARNER, LEARNER, seats, 1, jax.random.key(0))
+    state = rarl.initial_game(TINY, TINY, seats, 1, jax.random.key(0))
     update = jax.jit(rarl.update, static_argnums=(0, 1, 2))
-    after, losses = update((LEARNER, LEARNER), seats, AGENT_ALONE, state, transitions(), jax.random.key(1))
+    after, losses = update((TINY, TINY), seats, AGENT_ALONE, state, transitions(), jax.random.key(1))
     assert losses[1] == 0
     for one, other in zip(jax.tree.leaves(state.adversary), jax.tree.leaves(after.adversary), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -211,15 +213,15 @@ def close_to_saddle(result, *rest):
 @pytest.mark.parametrize("sees_action", [False, True])
 def test_rarl_finds_the_saddle_point(sees_action):
     config = RARLConfig(LEARNER, LEARNER, random_steps=1000, sees_action=sees_action)
-    result = RARL(config).train(saddle_vec, SADDLE_SET, 15_000, 0)
+    result = RARL(config).train(saddle_vec, SADDLE_SET, 10_000, 0)
     close_to_saddle(result, *([SADDLE.robust_action] if sees_action else []))
-    assert result.env_steps == {"training": 15_000} and len(result.history) == 3
+    assert result.env_steps == {"training": 10_000} and len(result.history) == 2
 
 
 @pytest.mark.slow
 def test_alternating_rarl_comes_close_to_the_saddle_point():
     config = RARLConfig(
-        LEARNER, LEARNER, random_steps=1000, alternate=True, agent_phase=2000, adversary_phase=2000
+        DEEPER, DEEPER, random_steps=1000, alternate=True, agent_phase=2000, adversary_phase=2000
     )
     result = RARL(config).train(saddle_vec, SADDLE_SET, 15_000, 0)
     close_to_saddle(result)
@@ -228,15 +230,8 @@ def test_alternating_rarl_comes_close_to_the_saddle_point():
 
 @pytest.mark.slow
 def test_m3ddpg_finds_the_saddle_point():
-    result = M3DDPG(M3DDPGConfig(LEARNER, random_steps=1000)).train(saddle_vec, SADDLE_SET, 15_000, 0)
+    result = M3DDPG(M3DDPGConfig(LEARNER, random_steps=1000)).train(saddle_vec, SADDLE_SET, 8000, 0)
     close_to_saddle(result)
-
-
-@pytest.mark.slow
-def test_without_an_adversary_the_nominal_action_is_found():
-    config = ActionRobustConfig(alpha=0.0, learner=LEARNER, random_steps=1000)
-    result = ActionRobust(config).train(saddle_vec, SADDLE_SET, 8000, 0)
-    assert action_of(result.policy) == pytest.approx(SADDLE.nominal_action, abs=0.05)
 
 
 @pytest.mark.slow
@@ -245,7 +240,7 @@ def test_action_robust_policies_solve_their_games(kind):
     """Pays -(u - 0.45)^2 for the executed u. Noisy: u = 0.9 a + 0.1 b, and whatever b does, a = 0.5 is best.
     Probabilistic: the agent aims at 0.45, the adversary goes as far away as it can."""
     aim = dataclasses.replace(SADDLE, reward=lambda action, psi: -np.square(action - 0.45))
-    config = ActionRobustConfig(kind=kind, alpha=0.1, learner=LEARNER, random_steps=1000, adversary_period=2)
+    config = ActionRobustConfig(kind=kind, alpha=0.1, learner=DEEPER, random_steps=1000, adversary_period=2)
     result = ActionRobust(config).train(
         lambda num_envs, sampler: robust_probes.GameVectorEnv(aim, num_envs, sampler), SADDLE_SET, 12_000, 0
     )

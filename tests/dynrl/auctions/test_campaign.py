@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dynrl.auctions import AuctionLog, Campaign
+from dynrl.auctions.model import CampaignModel
 from dynrl.errors import FileFormatError
 
 
@@ -99,3 +100,12 @@ def test_rates_that_are_undefined_say_so(tmp_path: Path) -> None:
 def test_budgets_that_make_no_episode(tmp_path: Path, horizon: int, ratio: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path, made()).budget(horizon, ratio)
+
+
+def test_a_click_model_that_predicts_nothing_is_refused_before_a_bidder_divides_by_it() -> None:
+    prices = np.arange(20, dtype=np.int32)
+    log = AuctionLog(np.ones(20, np.uint8), prices, np.zeros(20))
+    with pytest.raises(ValueError, match=r"every click probability \(theta\) of the training rows is 0"):
+        CampaignModel.from_log(log, delta_max=20)
+    one = log.with_theta(np.where(prices == 7, 0.1, 0.0))
+    assert CampaignModel.from_log(one, delta_max=20).market.theta.max() == pytest.approx(0.1)
