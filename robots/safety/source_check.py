@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynrl.robots.description import Source
+from dynrl.robots.messages import Malformed
 from dynrl.robots.safety import contents
 from dynrl.robots.safety.faults import Fault, FaultKind
 
@@ -172,8 +173,6 @@ class ClockCheck(SourceCheck):
 
 
 def not_decoded(message: Any) -> str:
-    from dynrl.robots.messages import Malformed
-
     return message.reason if isinstance(message, Malformed) else ""
 
 
