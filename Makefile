@@ -7,7 +7,7 @@ SITE := .build/site
 APT := DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends
 
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.3
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.05
 
 .PHONY: run test test-slow test-dds-peer test-ros1 bench-peers lint install clean
 
@@ -26,7 +26,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 -m slow --durations=25
 
 # Optional jobs: a second DDS vendor and a real ROS 1. They install Debian or Ubuntu packages; where that is not possible
 # the tests skip and say what is missing.
