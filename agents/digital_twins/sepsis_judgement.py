@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dynrl.agents.digital_twins.sepsis_policy import constant_weights, policy_action
 from dynrl.agents.digital_twins.sepsis_search import SepsisSearchConfig, relaxed
-from dynrl.agents.digital_twins.sepsis_ward import NativeWard, returns_of
 from dynrl.agents.digital_twins.sepsis_weights import BEST_CONSTANT
 from dynrl.bench import Figure
 from dynrl.registry import make_functional
@@ -54,8 +53,8 @@ def compare(
     therapies act alike a patient meets the same chance."""
     config = SepsisSearchConfig()
     settings = {**config.env_kwargs, "grid": grid, "horizon": HORIZON}
-    env = make_functional(config.env, cohort=True, **settings)
-    ward = NativeWard(env, seed + np.arange(patients))
+    env: Any = make_functional(config.env, cohort=True, **settings)
+    ward = env.ward(seed + np.arange(patients))
     therapies = {
         "feedback": relaxed(constant, env),
         "best constant": constant,
@@ -64,9 +63,9 @@ def compare(
     return {name: _judged(ward, weights, len(constant)) for name, weights in therapies.items()}
 
 
-def _judged(ward: NativeWard, weights: np.ndarray, size: int) -> Judged:
+def _judged(ward: Any, weights: np.ndarray, size: int) -> Judged:
     courses = ward.courses(partial(policy_action, weights, size=size))
-    returns = [returns_of(course) for course in courses]
+    returns = [course.returns for course in courses]
     return Judged(
         public=np.array([found["public"] for found in returns]),
         shaped=np.array([found["shaped"] for found in returns]),

@@ -18,9 +18,7 @@ from dynrl.agents.digital_twins.sepsis_policy import (
     gated_weights,
     policy_action,
 )
-from dynrl.agents.digital_twins.sepsis_ward import Course, NativeWard, returns_of
 from dynrl.errors import ConfigError
-from dynrl.functional import FunctionalEnv
 from dynrl.registry import make_functional
 
 __all__ = ["SepsisSearchConfig", "improve", "relaxed", "search", "ward_for"]
@@ -95,11 +93,11 @@ def search(
     return {"feedback": relaxed(constant, env), "best constant": constant}
 
 
-def relaxed(constant: np.ndarray, env: FunctionalEnv) -> np.ndarray:
+def relaxed(constant: np.ndarray, env: Any) -> np.ndarray:
     """Feedback that plays `constant` to the ill and, to those who are well, antibiotics and what it gives against IL1:
     what is still inflamed must not attract neutrophils that burst."""
     well = constant_weights(env, {"antibiotic": 0.8})
-    il1 = env.drug_names.index("IL1")  # type: ignore[attr-defined]
+    il1 = env.drug_names.index("IL1")
     well[il1] = constant[il1]
     return gated_weights(constant, well, WELL)
 
@@ -134,7 +132,7 @@ def improve(
     done = _recorded(record, weights, config)
     options = {"popsize": config.population, "seed": config.seed + 1, "verbose": -9, "bounds": [-8, 8]}
     evolution = cma.CMAEvolutionStrategy(weights, config.sigma, options)
-    wards: dict[int, NativeWard] = {}
+    wards: dict[int, Any] = {}
     for generation in range(generations):
         begun = time.perf_counter()
         drawn = evolution.ask()
@@ -160,20 +158,20 @@ def improve(
     return np.asarray(evolution.result.xfavorite)
 
 
-def ward_for(config: SepsisSearchConfig, pool: int) -> NativeWard:
-    """The training patients of one pool."""
-    env = make_functional(config.env, cohort=True, **config.env_kwargs)
+def ward_for(config: SepsisSearchConfig, pool: int) -> Any:
+    """The training patients of one pool, a `NativeWard` of the environment."""
+    env: Any = make_functional(config.env, cohort=True, **config.env_kwargs)
     seeds = 10_000 * (config.seed + 1) + config.admitted * pool + np.arange(config.admitted)
     guess = first_guess(env)
-    courses = NativeWard(env, seeds).courses(partial(policy_action, guess, size=len(guess)))
+    courses = env.ward(seeds).courses(partial(policy_action, guess, size=len(guess)))
     burdens = [course.burden(int(config.env_kwargs["horizon"])) for course in courses]
-    return NativeWard(env, np.sort(seeds[np.argsort(burdens)[-config.patients :]]))
+    return env.ward(np.sort(seeds[np.argsort(burdens)[-config.patients :]]))
 
 
-def _cost(course: Course, config: SepsisSearchConfig) -> float:
+def _cost(course: Any, config: SepsisSearchConfig) -> float:
     if config.objective == "burden":
         return course.burden(int(config.env_kwargs["horizon"]))
-    return -returns_of(course)[config.objective]
+    return -course.returns[config.objective]
 
 
 def _recorded(record: Path | None, weights: np.ndarray, config: SepsisSearchConfig) -> list[list[float]]:

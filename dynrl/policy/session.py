@@ -62,10 +62,11 @@ class PolicySession:
             current[:] = following
         return self.action
 
-    def rehearse(self) -> np.ndarray:
-        """Runs the network on the last observation once more, so that caches are warm; the recurrent state stays."""
+    def rehearse(self) -> None:
+        """Runs the network on the last observation once more, so that caches are warm; state and action stay."""
+        kept = self.action.copy()
         self._session.run_with_iobinding(self._binding)
-        return self.action
+        self.action[:] = kept
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Puts the recurrent state to what `state()` gave."""

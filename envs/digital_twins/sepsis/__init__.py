@@ -7,6 +7,7 @@ from dynrl.envs.digital_twins.sepsis.fields import CONTROLLED, DRUGS, MEDIATORS,
 from dynrl.envs.digital_twins.sepsis.model import SepsisModel, SepsisState
 from dynrl.envs.digital_twins.sepsis.native import Limits, NativeSepsis
 from dynrl.envs.digital_twins.sepsis.reference import SequentialSepsis
+from dynrl.envs.digital_twins.sepsis.ward import Course, NativeWard
 
 __all__ = [
     "COHORT",
@@ -14,8 +15,10 @@ __all__ = [
     "DRUGS",
     "MEDIATORS",
     "Cohort",
+    "Course",
     "Limits",
     "NativeSepsis",
+    "NativeWard",
     "Patient",
     "Sepsis",
     "SepsisModel",

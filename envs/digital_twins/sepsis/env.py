@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,9 @@ from dynrl.envs.digital_twins.sepsis.fields import (
 from dynrl.envs.digital_twins.sepsis.model import SepsisModel, SepsisState
 from dynrl.envs.digital_twins.sepsis.picture import tissue_picture
 from dynrl.functional import FunctionalEnv, check_actions
+
+if TYPE_CHECKING:
+    from dynrl.envs.digital_twins.sepsis.ward import NativeWard
 
 __all__ = ["Sepsis", "SepsisParams", "TherapyState"]
 
@@ -374,6 +377,17 @@ class Sepsis(FunctionalEnv):
     def render_image(self, state: TherapyState, params: Any = None) -> np.ndarray:  # type: ignore[override]
         """Oxygen as red on black, infection green, PMN white; at least 408 pixels `[H, W, 3]` uint8."""
         return tissue_picture(state.model, self.grid)
+
+    def ward(self, seeds: np.ndarray) -> NativeWard:
+        """The patients of these seeds in machine code, one after the other, for search and judgement of therapies.
+
+        Raises:
+            ValueError: without `cohort` or a horizon, or with `oracle_obs`.
+            ImportError: Numba is missing.
+        """
+        from dynrl.envs.digital_twins.sepsis.ward import NativeWard
+
+        return NativeWard(self, seeds)
 
     def _judged(self, model: SepsisState, off: Any, params: SepsisParams) -> tuple[Any, Any]:
         """Steps off therapy, and the outcome, after one more step."""

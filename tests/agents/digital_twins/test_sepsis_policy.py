@@ -16,10 +16,10 @@ from dynrl.agents.digital_twins.sepsis_policy import (
     policy_action,
 )
 from dynrl.agents.digital_twins.sepsis_search import SepsisSearchConfig, improve, relaxed
-from dynrl.agents.digital_twins.sepsis_ward import Course, NativeWard, returns_of
 from dynrl.envs.digital_twins.sepsis.env import TherapyState
 from dynrl.envs.digital_twins.sepsis.fields import DIED, HEALED, RUNNING
 from dynrl.envs.digital_twins.sepsis.model import SepsisState, Totals
+from dynrl.envs.digital_twins.sepsis.ward import Course
 from dynrl.errors import ConfigError
 from dynrl.faces.gymnasium_env import GymnasiumEnv
 from dynrl.registry import make_functional
@@ -71,7 +71,7 @@ def test_returns_are_those_of_the_environment(form, outcome):
         )
 
     expected = sum(float(env.reward(state(k), None, state(k + 1), None)) for k in range(2))
-    found = returns_of(Course(deficits, efforts, np.ones(2, bool), outcome, 120))
+    found = Course(deficits, efforts, np.ones(2, bool), outcome, 120).returns
     assert found[form] == pytest.approx(expected, rel=1e-5, abs=0.01)
 
 
@@ -93,7 +93,7 @@ class TestWard:
         pytest.importorskip("numba")
 
     def test_its_patients_are_those_of_the_environment_and_come_back_as_they_were(self):
-        ward = NativeWard(ENV, np.array([5, 6]))
+        ward = ENV.ward(np.array([5, 6]))
         for index, seed in enumerate((5, 6)):
             _, info = GymnasiumEnv(ENV).reset(seed=seed)
             patient = ward.patient(index)._asdict()
@@ -103,7 +103,7 @@ class TestWard:
         assert first.steps == 6 and not first.efforts.any()
 
     def test_therapies_that_act_alike_meet_the_same_chance(self):
-        ward = NativeWard(ENV, np.array([7]))
+        ward = ENV.ward(np.array([7]))
         guess = np.tanh(first_guess(ENV) / 2)
         seen = []
 
@@ -147,7 +147,7 @@ def test_impossible_settings_are_named(setting):
 
 def test_a_ward_is_for_sepsis():
     with pytest.raises(ValueError, match="cohort"):
-        NativeWard(make_functional("dynrl/Sepsis-v0", **SETTINGS), np.array([0]))
+        make_functional("dynrl/Sepsis-v0", **SETTINGS).ward(np.array([0]))
 
 
 def test_the_interval_of_a_share_is_wilsons():

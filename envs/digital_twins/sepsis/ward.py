@@ -9,20 +9,21 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dynrl.envs.digital_twins.sepsis import (
+from dynrl.envs.digital_twins.sepsis.cohort import drawn_patient
+from dynrl.envs.digital_twins.sepsis.env import Sepsis
+from dynrl.envs.digital_twins.sepsis.fields import (
+    DIED,
+    HEALED,
     MEDIATORS,
-    Limits,
-    NativeSepsis,
+    RUNNING,
     Patient,
-    Sepsis,
-    drawn_patient,
     multipliers_of,
 )
-from dynrl.envs.digital_twins.sepsis.fields import DIED, HEALED, RUNNING
+from dynrl.envs.digital_twins.sepsis.native import Limits, NativeSepsis
 from dynrl.faces.episode import key_from_seed, split_key
 from dynrl.functional import FunctionalEnv
 
-__all__ = ["Course", "NativeWard", "returns_of"]
+__all__ = ["Course", "NativeWard"]
 
 DEAD = 0.8
 """Share of missing oxygen that counts for the time after death."""
@@ -68,17 +69,17 @@ class Course(NamedTuple):
         after = DEAD * self.died * (horizon - len(self.efforts))
         return float((self.deficits[1:].sum() + after) / horizon)
 
-
-def returns_of(course: Course) -> dict[str, float]:
-    """Undiscounted returns of a course under each reward form of `Sepsis`."""
-    end = {RUNNING: 0.0, HEALED: 1.0, DIED: -1.0}[course.outcome]
-    regained = course.deficits[:-1] - course.deficits[1:]
-    damping = 0.998 ** np.arange(len(regained))
-    return {
-        "shaped": float(regained.sum() + end),
-        "outcome": end,
-        "public": float((damping * (2e4 * regained - 0.1 * course.efforts)).sum() + 1000 * end),
-    }
+    @property
+    def returns(self) -> dict[str, float]:
+        """Undiscounted returns under each reward form of `Sepsis`."""
+        end = {RUNNING: 0.0, HEALED: 1.0, DIED: -1.0}[self.outcome]
+        regained = self.deficits[:-1] - self.deficits[1:]
+        damping = 0.998 ** np.arange(len(regained))
+        return {
+            "shaped": float(regained.sum() + end),
+            "outcome": end,
+            "public": float((damping * (2e4 * regained - 0.1 * self.efforts)).sum() + 1000 * end),
+        }
 
 
 class NativeWard:
